@@ -1,0 +1,1 @@
+"""Manners every service shares: errors, batching, limits, logging, and the gRPC plumbing."""

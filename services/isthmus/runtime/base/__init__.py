@@ -1,0 +1,1 @@
+"""What engines may use: errors, batching, limits, metrics, logging. Knows no gRPC."""

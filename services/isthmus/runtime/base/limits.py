@@ -1,0 +1,52 @@
+"""Every limit a caller can meet, in one place. The protos' comments state the same numbers; a test compares them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+IMAGE_MAX_BYTES: Final = 10 * 1024 * 1024
+"""Bytes of an image file."""
+IMAGE_MAX_PX: Final = 16_777_216
+"""Pixels of an image (4096 x 4096)."""
+IMAGE_MAX_SIDE_PX: Final = 8_192
+"""Pixels of an image's longer side."""
+TEXT_MAX_BYTES: Final = 32 * 1024
+"""UTF-8 bytes of a text."""
+EMBED_MAX_COUNT: Final = 256
+"""Inputs of one Embed or Encode call, and queries of one Search call."""
+UPSERT_MAX_COUNT: Final = 1_000
+"""Items of one upsert, delete, get or look-up request."""
+TOP_K_MAX_COUNT: Final = 1_000
+"""Neighbours of one query."""
+TOP_K_DEFAULT_COUNT: Final = 10
+"""Neighbours of a query that does not say how many."""
+DIMENSION_MAX_COUNT: Final = 8_192
+"""Components of a vector."""
+ID_MAX_BYTES: Final = 256
+"""UTF-8 bytes of an item id or a pair key."""
+REQUEST_ID_MAX_COUNT: Final = 64
+"""Characters of a request id."""
+ATTRIBUTES_MAX_COUNT: Final = 64
+"""Attributes of an item."""
+ATTRIBUTES_MAX_BYTES: Final = 16 * 1024
+"""Bytes of an item's attributes together."""
+ATTRIBUTE_VALUE_MAX_BYTES: Final = 4 * 1024
+"""UTF-8 bytes of one text attribute."""
+THUMBNAIL_MAX_BYTES: Final = 64 * 1024
+"""Bytes of a thumbnail."""
+MANIFEST_MAX_BYTES: Final = 1024 * 1024
+"""Bytes of an aligner's manifest."""
+ALIGNER_MAX_BYTES: Final = 12 * 1024 * 1024
+"""Bytes of an aligner's tensors."""
+GATEWAY_RECEIVE_MAX_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of one message the gateway accepts."""
+INTERNAL_RECEIVE_MAX_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one message the services behind the gateway accept."""
+METADATA_MAX_BYTES: Final = 8 * 1024
+"""Bytes of a call's metadata."""
+DEADLINE_DEFAULT_S: Final = 10.0
+"""Deadline of a unary call that came without one."""
+DEADLINE_HOP_S: Final = 0.005
+"""What a hop keeps for itself of the deadline it passes on."""
+DEADLINE_FLOOR_S: Final = 0.002
+"""A call with less time left than this is refused at once."""
