@@ -1,0 +1,51 @@
+# Every verb a person or a machine needs. `make` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint types protos bench ci clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed ## make .venv with everything in it
+
+$(VENV)/installed: pyproject.toml constraints/cpu.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints/cpu.txt --upgrade pip
+	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints/cpu.txt --editable ".[serve]" --group dev
+	@touch $@
+
+demo: install ## run the main job: real photographs found by real sentences
+	$(BIN)/python -m tools.demo
+
+test: install ## run the tests
+	$(BIN)/pytest
+
+test-slow: install ## run the tests with their long variants (kills, soaks)
+	ISTHMUS_TEST_LONG=1 $(BIN)/pytest --timeout 3600
+
+lint: install ## check style, layers, protos and docstrings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/baseline/v1.binpb
+	$(BIN)/interrogate --quiet services clients tools tests
+
+types: install ## check types
+	$(BIN)/mypy
+
+protos: ## generate protos/gen
+	$(PYTHON) tools/gen_protos.py
+
+bench: install ## measure, print, and append to docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+ci: ## what runs on every submission
+	bash .ci/run
+
+clean: ## remove what was made, .venv included
+	rm -rf .venv .venv-* build dist demo-out isthmus-data .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Put the services together: the whole mesh in one process."""

@@ -1,0 +1,52 @@
+"""Configuration of the embedded mesh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from isthmus.runtime.base.config import ProcessConfig
+
+__all__ = ["EmbeddedConfig"]
+
+
+class EmbeddedConfig(ProcessConfig):
+    """What `isthmus up` takes, from its flags and from `ISTHMUS_UP_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="ISTHMUS_UP_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    data_dir: Path = Path("isthmus-data")
+    """Where collections, aligners, converted weights and sockets lie; made when absent."""
+    host: Literal["127.0.0.1", "localhost", "[::1]"] = "127.0.0.1"
+    """Where the gateway listens. Loopback only: the embedded mesh has no TLS and no keys."""
+    port: int = Field(default=7480, ge=0, le=65_535)
+    """Public port; 0 picks a free one."""
+    redis: str | None = None
+    """URL of a Redis to cache in; unset starts one of our own."""
+    encoder: str | None = None
+    """A dual encoder for both modalities: a local folder or a hub id."""
+    image_encoder: str | None = None
+    """An image encoder; needs `text_encoder` too."""
+    text_encoder: str | None = None
+    """A text encoder; needs `image_encoder` too."""
+    aligner: str | None = None
+    """Aligner that new collections start with; unset means the shipped one where its spaces fit."""
+    allow_download: bool = False
+    """Let hub ids be fetched at start."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Port of /metrics on loopback; unset means none."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is logged."""
+
+    @model_validator(mode="after")
+    def _check_encoders(self) -> Self:
+        if self.encoder is not None and (self.image_encoder or self.text_encoder):
+            msg = "--encoder names both towers: leave --image-encoder and --text-encoder out"
+            raise ValueError(msg)
+        if (self.image_encoder is None) != (self.text_encoder is None):
+            msg = "--image-encoder and --text-encoder go together"
+            raise ValueError(msg)
+        return self

@@ -1,0 +1,84 @@
+"""Which services make a mesh, and how they find one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from isthmus.alignment.config import AlignmentConfig
+from isthmus.alignment.service import build as build_alignment
+from isthmus.deploy.embedded_config import EmbeddedConfig
+from isthmus.gateway.config import GatewayConfig
+from isthmus.gateway.service import build as build_gateway
+from isthmus.image_encoder.config import ImageEncoderConfig
+from isthmus.image_encoder.service import build as build_image_encoder
+from isthmus.index.config import IndexConfig
+from isthmus.index.service import build as build_index
+from isthmus.runtime.rpc.server import Hosted
+from isthmus.text_encoder.config import TextEncoderConfig
+from isthmus.text_encoder.service import build as build_text_encoder
+
+__all__ = ["MeshAddresses", "back_services", "gateway_service"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeshAddresses:
+    """Where each service behind the gateway listens."""
+
+    image_encoder: str
+    text_encoder: str
+    alignment: str
+    index_writer: str
+    index_search: str
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self:
+        """Name a unix socket in `folder` for each."""
+        names = ("image_encoder", "text_encoder", "alignment", "index_writer", "index_search")
+        return cls(**{name: f"unix:{folder / name}.sock" for name in names})
+
+
+def back_services(config: EmbeddedConfig, addresses: MeshAddresses) -> Iterator[tuple[Hosted, str]]:
+    """Yield each service behind the gateway with its address, in the order they start."""
+    cache_dir = config.data_dir / "cache"
+    store_dir = config.data_dir / "store"
+    for role, address in (("writer", addresses.index_writer), ("searcher", addresses.index_search)):
+        yield build_index(IndexConfig.load(role=role, listen=address, store_dir=store_dir)), address
+    alignment = AlignmentConfig.load(
+        listen=addresses.alignment,
+        aligners_dir=config.data_dir / "aligners",
+        index_search_address=addresses.index_search,
+    )
+    yield build_alignment(alignment), addresses.alignment
+    text = TextEncoderConfig.load(
+        listen=addresses.text_encoder,
+        encoder=config.encoder or config.text_encoder,
+        cache_dir=cache_dir,
+        allow_download=config.allow_download,
+    )
+    yield build_text_encoder(text), addresses.text_encoder
+    image = ImageEncoderConfig.load(
+        listen=addresses.image_encoder,
+        encoder=config.encoder or config.image_encoder,
+        cache_dir=cache_dir,
+        allow_download=config.allow_download,
+    )
+    yield build_image_encoder(image), addresses.image_encoder
+
+
+def gateway_service(config: EmbeddedConfig, addresses: MeshAddresses, redis_url: str | None) -> Hosted:
+    """Return the gateway in front of `addresses`."""
+    gateway = GatewayConfig.load(
+        listen=f"{config.host}:{config.port}",
+        image_encoder_address=addresses.image_encoder,
+        text_encoder_address=addresses.text_encoder,
+        alignment_address=addresses.alignment,
+        index_writer_address=addresses.index_writer,
+        index_search_address=addresses.index_search,
+        redis_url=redis_url,
+        default_aligner=config.aligner,
+        secret_file=config.data_dir / "cache" / "gateway.secret",
+    )
+    return build_gateway(gateway)
