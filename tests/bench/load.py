@@ -15,7 +15,28 @@ from skimage import data
 
 __all__ = ["fresh_images", "fresh_texts", "latencies_s", "median_ms", "throughput"]
 
-_WORDS = "a the dog cat man woman child street river horse red blue small large runs sits under over with near".split()
+_WORDS = [
+    "a",
+    "the",
+    "dog",
+    "cat",
+    "man",
+    "woman",
+    "child",
+    "street",
+    "river",
+    "horse",
+    "red",
+    "blue",
+    "small",
+    "large",
+    "runs",
+    "sits",
+    "under",
+    "over",
+    "with",
+    "near",
+]
 _counter = itertools.count()
 
 
@@ -42,7 +63,9 @@ def fresh_images(count: int, *, side_px: int = 320) -> list[bytes]:
     return files
 
 
-def throughput(call: Callable[[Sequence[object]], object], batches: Sequence[Sequence[object]], *, callers: int) -> float:
+def throughput(
+    call: Callable[[Sequence[object]], object], batches: Sequence[Sequence[object]], *, callers: int
+) -> float:
     """Send every batch from `callers` threads and return items a second."""
     started_s = time.perf_counter()
     with ThreadPoolExecutor(callers) as pool:

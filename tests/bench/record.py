@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import platform
 import subprocess
@@ -67,7 +67,7 @@ def show(figures: Sequence[Figure]) -> None:
 
 def append(figures: Sequence[Figure], page: Path = ROOT / "docs" / "benchmarks.md") -> None:
     """Add a section for this run to the page of benchmarks."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
     lines = [f"\n## {now} UTC, {_commit()}\n", f"\n{_machine()}\n\n", "| what | figure | target | met | from |\n"]
     lines.append("|---|---|---|---|---|\n")
     for figure in figures:

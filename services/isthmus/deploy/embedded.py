@@ -21,6 +21,7 @@ from isthmus.deploy.mesh import MeshAddresses, back_services, gateway_service
 from isthmus.deploy.redis_server import RedisServer
 from isthmus.runtime.base import logging as isthmus_logging
 from isthmus.runtime.base import metrics
+from isthmus.runtime.base.loop_lag import watched_loop
 from isthmus.runtime.rpc.server import RpcServer
 
 __all__ = ["EmbeddedConfig", "embedded_mesh", "run"]
@@ -125,7 +126,7 @@ async def _run(config: EmbeddedConfig) -> None:
     stopping, ready = asyncio.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with embedded_mesh(config) as address:
+        async with embedded_mesh(config) as address, watched_loop():
             ready.set()
             print(f"isthmus ready {address}", flush=True)
             await stopping.wait()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from isthmus.runtime.base import logging as isthmus_logging
 from isthmus.runtime.base import metrics
+from isthmus.runtime.base.loop_lag import watched_loop
 from isthmus.runtime.rpc.server import Hosted, RpcServer, run_until_signal
 
 __all__ = ["serve"]
@@ -31,11 +32,12 @@ def serve(
 
     async def run() -> None:
         hosted = build()
-        await run_until_signal(
-            RpcServer(hosted, listen),
-            on_ready=lambda address: print(f"isthmus {hosted.name} ready {address}", flush=True),
-            drain_wait_s=drain_wait_s,
-        )
+        async with watched_loop():
+            await run_until_signal(
+                RpcServer(hosted, listen),
+                on_ready=lambda address: print(f"isthmus {hosted.name} ready {address}", flush=True),
+                drain_wait_s=drain_wait_s,
+            )
 
     asyncio.run(run())
     return 0
