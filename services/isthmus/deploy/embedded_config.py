@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from isthmus.runtime.base.config import ProcessConfig
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
+
+from isthmus.runtime.base.config import ProcessConfig
 
 __all__ = ["EmbeddedConfig"]
 

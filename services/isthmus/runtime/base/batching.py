@@ -18,20 +18,23 @@ next batch still forms and runs. The rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from isthmus.runtime.base.errors import (
     DeadlineExceededError,
+    InternalError,
     IsthmusError,
     ResourceExhaustedError,
     UnavailableError,
 )
+from isthmus.runtime.base.logging import fields
 
 __all__ = ["BatchEvents", "BatchLimits", "MicroBatcher", "Outcome"]
 
@@ -65,9 +68,9 @@ class BatchLimits:
 class Outcome(Generic[ResultT]):
     """What became of one item."""
 
-    result: ResultT | None
+    result: ResultT | None = None
     """What the forward pass returned for it; None when it failed."""
-    error: IsthmusError | None
+    error: IsthmusError | None = None
     """Why it failed; None when it did not."""
     queue_s: float = 0.0
     """Seconds it waited."""
@@ -161,7 +164,8 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
         lock = threading.Lock()
         self._work = threading.Condition(lock)  # items wait to be prepared, or there is room to prepare more
         self._ready = threading.Condition(lock)  # items are prepared
-        self._expected = 0
+        self._expected = 0  # items in flight when the last batch ended
+        self._batch_ended_s = 0.0
         self._seconds_an_item = 0.01
         names = [f"isthmus-prepare-{n}" for n in range(limits.prepare_threads_count)]
         self._threads = [threading.Thread(target=self._prepare_loop, name=name, daemon=True) for name in names]
@@ -169,9 +173,7 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
         for thread in self._threads:
             thread.start()
 
-    async def submit_many(
-        self, items: Sequence[ItemT], *, deadline_s: float | None = None
-    ) -> list[Outcome[ResultT]]:
+    async def submit_many(self, items: Sequence[ItemT], *, deadline_s: float | None = None) -> list[Outcome[ResultT]]:
         """Run items through the forward function, batched with those of other callers.
 
         Args:
@@ -211,7 +213,11 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
             self._queues.closing = True
             self._work.notify_all()
             self._ready.notify_all()
-        await asyncio.to_thread(lambda: [thread.join() for thread in self._threads])
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
 
     def _admit(self, count: int) -> None:
         """Refuse a call that does not fit; the lock is held."""
@@ -257,11 +263,12 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
         try:
             entry.prepared = self._prepare(entry.item)
         except Exception as error:  # noqa: BLE001 - whatever a processor raises, it belongs to this item alone
-            self._finish([(entry, self._error_of(error), None)], forward_s=0.0)
+            seconds = time.monotonic() - started
+            waited = started - entry.submitted_s
+            self._answer([(entry, Outcome(error=_error_of(error), queue_s=waited, encode_s=seconds))])
             return False
-        finally:
-            entry.item = None
-            entry.prepare_s = time.monotonic() - started
+        entry.item = None
+        entry.prepare_s = time.monotonic() - started
         return True
 
     # ------------------------------------------------------------------ forward thread
@@ -273,78 +280,124 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
                 while not queues.ready:
                     if queues.closing and not queues.upstream:
                         return
-                    self._ready.wait(0.1 if queues.closing else None)
+                    self._ready.wait()
                 self._gather()
                 count = min(len(queues.ready), self._limits.max_batch_count)
-                batch = self._living([queues.ready.popleft() for _ in range(count)], locked=True)
+                taken = [queues.ready.popleft() for _ in range(count)]
                 self._work.notify_all()
+            batch = self._living(taken)
             if batch:
                 self._run_batch(batch)
 
     def _gather(self) -> None:
         """Wait for items that are expected; the lock is held."""
-        until = time.monotonic() + self._limits.max_wait_ms / 1000
+        wait_s = self._limits.max_wait_ms / 1000
+        arriving_until, returning_until = time.monotonic() + wait_s, self._batch_ended_s + wait_s
         while not self._queues.closing:
-            there = len(self._queues.ready)
-            wanted = min(max(self._expected, there + self._queues.upstream), self._limits.max_batch_count)
-            left = until - time.monotonic()
-            if there >= wanted or left <= 0:
+            there, upstream = len(self._queues.ready), self._queues.upstream
+            if there >= self._limits.max_batch_count:
+                return
+            now = time.monotonic()
+            left = arriving_until - now if upstream else 0.0
+            if there + upstream < self._expected:
+                left = max(left, returning_until - now)
+            if left <= 0:
                 return
             self._ready.wait(left)
 
     def _run_batch(self, batch: list[_Entry[ItemT, PreparedT, ResultT]]) -> None:
         started = time.monotonic()
-        for entry in batch:
-            self._events.waited(seconds=started - entry.submitted_s - entry.prepare_s)
+        waits = [started - entry.submitted_s - entry.prepare_s for entry in batch]
+        for seconds in waits:
+            self._events.waited(seconds=seconds)
         answers = self._isolate(batch)
         forward_s = time.monotonic() - started
         self._seconds_an_item += 0.2 * (forward_s / len(batch) - self._seconds_an_item)
         with self._ready:
             self._expected = len(batch) + len(self._queues.ready) + self._queues.upstream
-        self._finish(
+        self._answer(
             [
-                (entry, answer, None) if isinstance(answer, IsthmusError) else (entry, None, answer)
-                for entry, answer in zip(batch, answers, strict=True)
-            ],
-            forward_s=forward_s,
+                (entry, _outcome(answer, queue_s=wait, encode_s=entry.prepare_s + forward_s))
+                for entry, answer, wait in zip(batch, answers, waits, strict=True)
+            ]
         )
+        self._batch_ended_s = time.monotonic()
 
     def _isolate(self, batch: Sequence[_Entry[ItemT, PreparedT, ResultT]]) -> list[ResultT | IsthmusError]:
         """Run a batch; when it fails, split it until only the guilty items fail."""
         started = time.monotonic()
         try:
-            results = self._forward([entry.prepared for entry in batch])  # type: ignore[misc] - prepared by now
-            if len(results) != len(batch):
-                msg = f"forward returned {len(results)} results for {len(batch)} items; this is a bug"
-                raise RuntimeError(msg)  # noqa: TRY301 - it takes the same way as any failure of forward
+            results = list(self._forward([entry.prepared for entry in batch if entry.prepared is not None]))
+            _check_count(len(results), len(batch))
         except Exception as error:  # noqa: BLE001 - whatever a model raises, only the guilty item may see it
             self._events.forwarded(count=len(batch), seconds=time.monotonic() - started)
             if len(batch) == 1:
                 self._events.failed()
-                return [self._error_of(error)]
+                return [_error_of(error)]
             half = len(batch) // 2
             return self._isolate(batch[:half]) + self._isolate(batch[half:])
         self._events.forwarded(count=len(batch), seconds=time.monotonic() - started)
-        return list(results)
+        return [*results]
 
     # ------------------------------------------------------------------ both
 
-    def _living(
-        self, entries: list[_Entry[ItemT, PreparedT, ResultT]], *, locked: bool = False
-    ) -> list[_Entry[ItemT, PreparedT, ResultT]]:
+    def _living(self, entries: list[_Entry[ItemT, PreparedT, ResultT]]) -> list[_Entry[ItemT, PreparedT, ResultT]]:
         """Drop the items whose caller has gone or whose deadline has passed."""
         now = time.monotonic()
-        living, expired = [], []
+        living: list[_Entry[ItemT, PreparedT, ResultT]] = []
+        expired: list[tuple[_Entry[ItemT, PreparedT, ResultT], Outcome[ResultT]]] = []
         for entry in entries:
             if entry.call.cancelled:
                 self._events.dropped(why="cancelled")
             elif entry.call.deadline_s is not None and entry.call.deadline_s <= now:
                 self._events.dropped(why="expired")
-                expired.append(entry)
+                msg = "the deadline passed while the item waited to be encoded"
+                error = DeadlineExceededError(msg, reason="DEADLINE_EXCEEDED")
+                expired.append((entry, Outcome(error=error, queue_s=now - entry.submitted_s)))
             else:
                 living.append(entry)
-        if expired:
-            msg = "the deadline passed while the item waited to be encoded"
-            error = DeadlineExceededError(msg, reason="DEADLINE_EXCEEDED")
-            self._finish([(entry, error, None) for entry in expired], forward_s=0.0, locked=locked)
+        self._answer(expired)
         return living
+
+    def _answer(self, outcomes: list[tuple[_Entry[ItemT, PreparedT, ResultT], Outcome[ResultT]]]) -> None:
+        """Hand outcomes to their calls, and wake the callers whose last one this was."""
+        complete: list[_Call[ResultT]] = []
+        with self._ready:
+            for entry, outcome in outcomes:
+                call = entry.call
+                call.outcomes[entry.index] = outcome
+                call.missing -= 1
+                if not call.missing:
+                    complete.append(call)
+        for loop in {call.loop for call in complete}:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_wake, [call for call in complete if call.loop is loop])
+
+
+def _check_count(results: int, items: int) -> None:
+    if results != items:
+        msg = f"forward returned {results} results for {items} items; this is a bug"
+        raise InternalError(msg)
+
+
+def _wake(calls: list[_Call[Any]]) -> None:
+    """Resume callers; runs in their event loop."""
+    for call in calls:
+        if not call.done.done():
+            call.done.set_result(None)
+
+
+def _outcome(answer: Any, *, queue_s: float, encode_s: float) -> Outcome[Any]:
+    """Tell a result from an error."""
+    if isinstance(answer, IsthmusError):
+        return Outcome(error=answer, queue_s=queue_s, encode_s=encode_s)
+    return Outcome(result=answer, queue_s=queue_s, encode_s=encode_s)
+
+
+def _error_of(error: Exception) -> IsthmusError:
+    """Return a refusal as it is; of anything else, only that it happened."""
+    if isinstance(error, IsthmusError):
+        return error
+    log.error("item failed", exc_info=error, extra=fields(kind=type(error).__name__))
+    msg = "the encoder failed on this item"
+    return IsthmusError(msg, reason="ENCODE_FAILED")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
 import grpc
+
 from isthmus.runtime.base import context
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.rpc import metadata, status

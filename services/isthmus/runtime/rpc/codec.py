@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import DIMENSION_MAX_COUNT
 from isthmus.v1 import common_pb2
-from numpy.typing import NDArray
 
 __all__ = ["check_modality", "decode_vectors", "encode_vectors", "unknown_enum"]
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
+
 from isthmus.runtime.base import context
 from isthmus.runtime.base.context import CallContext
 from isthmus.runtime.base.errors import DeadlineExceededError, IsthmusError

@@ -13,6 +13,7 @@ from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES, METADATA_MAX_BYTES
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.metrics import UP

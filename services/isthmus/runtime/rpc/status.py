@@ -9,6 +9,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
 from isthmus.runtime.base import errors
 from isthmus.runtime.base.errors import IsthmusError
 from isthmus.v1 import common_pb2, errors_pb2
