@@ -1,0 +1,1 @@
+"""The image encoder: a service that maps images to raw embeddings."""

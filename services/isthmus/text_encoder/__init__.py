@@ -1,0 +1,1 @@
+"""The text encoder: a service that maps texts to raw embeddings."""
