@@ -1,0 +1,150 @@
+"""Make snapshots: from the store from scratch, or from an older snapshot and the events since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from isthmus.core.aligners import Aligner
+from isthmus.core.calibration import Calibration
+from isthmus.core.modality import Modality
+from isthmus.index.aligner_files import stored_aligner
+from isthmus.index.events import MODALITY_CODES, Op, embedding_rows, unpack_aligner, verify_rows
+from isthmus.index.model import CollectionSettings
+from isthmus.index.segments import ITEM_COLUMNS, SEGMENT_MAX_ROWS, LiveSegment, Segment
+from isthmus.index.snapshot import Snapshot
+from isthmus.index.store import LOAD_COLUMNS, EventView
+from isthmus.index.table import ROW_ID
+
+__all__ = ["catch_up", "load_snapshot"]
+
+_ALIGN_ROWS: Final = 8192
+"""Rows aligned at once: bounds what a rebuild holds beside the structures themselves."""
+
+
+def load_snapshot(name: str, settings: CollectionSettings, view: EventView) -> Snapshot:
+    """Read a collection from its events.
+
+    Every row is checked against its digest, the superseded ones too: a damaged row might claim to be an older version
+    of something else.
+
+    Raises:
+        DataLossError: STORE_DAMAGED.
+    """
+    heads = view.heads()
+    payload: bytes = view.take(np.array([heads.settings_row]))["payload"][0].as_py()
+    files = unpack_aligner(payload)
+    aligner = None if files is None else stored_aligner(files)
+    builders = {modality: _SegmentBuilder(modality, settings, aligner) for modality in Modality}
+    for batch in view.scan(LOAD_COLUMNS):
+        rows = pa.Table.from_batches([batch])
+        verify_rows(rows)
+        live = rows.take(pa.array(np.flatnonzero(_in_sorted(rows[ROW_ID].to_numpy(), heads.item_rows))))
+        for modality, of_modality in _by_modality(live):
+            builders[modality].add(of_modality)
+    return Snapshot(
+        name=name,
+        settings=settings,
+        revision=heads.revision,
+        view=view,
+        aligner=aligner,
+        segments={modality: tuple(builder.finish()) for modality, builder in builders.items()},
+        calibration=_first_calibration(aligner),
+    )
+
+
+def catch_up(snapshot: Snapshot, view: EventView) -> Snapshot:
+    """Bring a snapshot to a newer version of the store by the events above its revision.
+
+    A change of aligner is the one thing that cannot be added to what is there: everything is built anew, beside it.
+
+    Raises:
+        DataLossError: STORE_DAMAGED.
+    """
+    events = view.since(snapshot.revision, known_fragment_ids=snapshot.view.fragment_ids)
+    if not events.num_rows:
+        return replace(snapshot, view=view)
+    if (events["op"].to_numpy() == Op.SETTINGS).any():
+        return load_snapshot(snapshot.name, snapshot.settings, view)
+    # Oldest first, and a dict keeps the last value of a key: the newest event of each id.
+    newest = dict(zip(events["id"].to_pylist(), range(events.num_rows), strict=True))
+    ids = list(newest)
+    segments = {
+        modality: [part.without(part.find(ids)) for part in parts] for modality, parts in snapshot.segments.items()
+    }
+    places = np.sort(np.fromiter(newest.values(), dtype=np.int64, count=len(newest)))
+    upserts = events.take(pa.array(places[events["op"].to_numpy()[places] == Op.UPSERT]))
+    for modality, rows in _by_modality(upserts):
+        builder = _SegmentBuilder(modality, snapshot.settings, snapshot.aligner)
+        builder.add(rows)
+        segments[modality].extend(builder.finish())
+    return replace(
+        snapshot,
+        revision=int(events["revision"].to_numpy().max()),
+        view=view,
+        segments={modality: tuple(part for part in parts if part.live_count) for modality, parts in segments.items()},
+    )
+
+
+class _SegmentBuilder:
+    """Collects rows of one modality into segments of bounded size."""
+
+    def __init__(self, modality: Modality, settings: CollectionSettings, aligner: Aligner | None) -> None:
+        self._modality = modality
+        self._dimension = settings.dimension(modality)
+        self._aligner = aligner
+        self._vectors: list[NDArray[np.float32]] = []
+        self._items: list[pa.Table] = []
+        self._rows = 0
+        self._done: list[LiveSegment] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Take rows with their raw embeddings."""
+        for start in range(0, rows.num_rows, _ALIGN_ROWS):
+            part = rows.slice(start, _ALIGN_ROWS)
+            raw = embedding_rows(part["embedding"], self._dimension)
+            self._vectors.append(raw if self._aligner is None else self._aligner.align(raw, self._modality))
+            # A copy: a slice would keep the whole batch, embeddings and all, in memory.
+            self._items.append(part.select(ITEM_COLUMNS).take(pa.array(np.arange(part.num_rows))))
+            self._rows += part.num_rows
+            if self._rows + _ALIGN_ROWS > SEGMENT_MAX_ROWS:
+                self._close_segment()
+
+    def finish(self) -> list[LiveSegment]:
+        """Return the segments."""
+        self._close_segment()
+        return self._done
+
+    def _close_segment(self) -> None:
+        if self._rows:
+            segment = Segment(self._modality, np.concatenate(self._vectors), pa.concat_tables(self._items))
+            self._done.append(LiveSegment(segment))
+        self._vectors, self._items, self._rows = [], [], 0
+
+
+def _first_calibration(aligner: Aligner | None) -> Calibration:
+    fitted = None if aligner is None else aligner.calibration
+    return Calibration.default() if fitted is None else fitted
+
+
+def _by_modality(rows: pa.Table) -> Iterator[tuple[Modality, pa.Table]]:
+    codes = rows["modality"].to_numpy()
+    for modality, code in MODALITY_CODES.items():
+        places = np.flatnonzero(codes == code)
+        if len(places):
+            yield modality, rows.take(pa.array(places))
+
+
+def _in_sorted(values: NDArray[np.integer], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which values occur in an ascending array."""
+    if not len(ascending):
+        return np.zeros(len(values), dtype=np.bool_)
+    wanted = values.astype(np.int64)
+    places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[places] == wanted
+    return found

@@ -1,0 +1,54 @@
+"""Configuration of an index process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from isthmus.runtime.base.config import ProcessConfig
+
+__all__ = ["IndexConfig"]
+
+
+class IndexConfig(ProcessConfig):
+    """What `python -m isthmus.index` takes, from its flags and from `ISTHMUS_INDEX_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="ISTHMUS_INDEX_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    role: Literal["writer", "searcher"]
+    """The one process that writes, or one of those that search."""
+    listen: str = "127.0.0.1:0"
+    """`HOST:PORT` (port 0 picks a free one) or `unix:PATH`."""
+    store_dir: Path = Path("isthmus-data/store")
+    """Where collections lie; made by the writer when absent."""
+    durability: Literal["power", "process"] = "power"
+    """What an acknowledgement survives: `power` syncs every new file and its folder first; `process` leaves that to
+    the operating system and survives the death of the process only."""
+    group_max_rows: int = Field(default=4096, ge=1, le=100_000)
+    """Rows that concurrent mutations may put into one commit."""
+    queue_max_rows: int = Field(default=32_768, ge=1_000, le=1_000_000)
+    """Rows of a collection that may wait for a commit; more are refused with QUEUE_FULL."""
+    request_ids_count: int = Field(default=100_000, ge=1)
+    """Mutations of a collection whose request id is remembered, newest first."""
+    compact_fan_out: int = Field(default=32, ge=4, le=1024)
+    """Fragments (files, one a commit) of one size that are merged into one, in the background."""
+    keep_versions_s: float = Field(default=300.0, ge=1.0)
+    """Age at which versions of the store that nobody needs any more are removed, for readers that are still at them."""
+    poll_interval_s: float = Field(default=0.1, gt=0.0, le=10.0)
+    """How often a searcher looks for new revisions unasked."""
+    revision_wait_s: float = Field(default=5.0, ge=0.0)
+    """How long a read waits for its `min_revision` at most."""
+    search_threads: int = Field(default=os.cpu_count() or 1, ge=1, le=256)
+    """Searches that run at once; a search that runs alone uses as many threads."""
+    search_queue_count: int = Field(default=256, ge=1)
+    """Searches that may wait for a thread; more are refused with OVERLOADED."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Port of /metrics on loopback; unset means none."""
+    drain_wait_s: float = Field(default=0.0, ge=0.0)
+    """How long to answer NOT_SERVING before new calls are refused, for load balancers to notice."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is logged."""

@@ -1,0 +1,8 @@
+"""The two engines of the index: one writer, and searchers, over one store module. Neither knows gRPC."""
+
+from __future__ import annotations
+
+from isthmus.index.searcher import ItemBatch, ItemReader, SearcherEngine
+from isthmus.index.writer import WriterEngine
+
+__all__ = ["ItemBatch", "ItemReader", "SearcherEngine", "WriterEngine"]

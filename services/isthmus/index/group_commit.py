@@ -1,0 +1,221 @@
+"""The queue in front of one collection's event table: concurrent mutations share a commit, each keeps its revision."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from isthmus.core.modality import Modality
+from isthmus.index.config import IndexConfig
+from isthmus.index.events import Answer
+from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, ITEMS, MERGED_FRAGMENTS, REVISION
+from isthmus.index.model import CollectionInfo
+from isthmus.index.mutations import Mutation
+from isthmus.index.state import CollectionState, GroupPlan, load_state, plan_group
+from isthmus.index.store import EventTable
+from isthmus.runtime.base.errors import IsthmusError, NotFoundError, ResourceExhaustedError, UnavailableError
+from isthmus.runtime.base.logging import fields
+
+__all__ = ["CommitThreads", "GroupCommitter"]
+
+log = logging.getLogger("isthmus.index")
+
+_RETRY_AFTER_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class CommitThreads:
+    """Where blocking work runs, shared by all collections.
+
+    Attributes:
+        commit: Plans and commits groups.
+        maintain: Compacts and cleans up.
+    """
+
+    commit: Executor
+    maintain: Executor
+
+
+class GroupCommitter:
+    """Applies mutations to one collection, one group at a time.
+
+    While a group is being committed, further mutations queue up; all of them make the next group. Everything here runs
+    on the event loop but planning and committing, which run in a thread, never two at once for one collection.
+
+    Args:
+        tenant: Whose collection it is.
+        name: Its name.
+        table: Its event table.
+        state: What that table holds.
+        threads: For blocking work.
+        config: Limits.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        name: str,
+        table: EventTable,
+        state: CollectionState,
+        threads: CommitThreads,
+        config: IndexConfig,
+    ) -> None:
+        self._tenant = tenant
+        self._name = name
+        self._table = table
+        self._state = state
+        self._threads = threads
+        self._config = config
+        self._queue: deque[tuple[Mutation, asyncio.Future[Answer]]] = deque()
+        self._queued_rows = 0
+        self._committing: asyncio.Task[None] | None = None
+        self._maintaining: asyncio.Task[None] | None = None
+        self._state_is_stale = False
+        self._closed = False
+        self._fan_out = config.compact_fan_out
+        self._commits_until_maintenance = self._fan_out
+        self._export()
+
+    @property
+    def state(self) -> CollectionState:
+        """What is committed."""
+        return self._state
+
+    def info(self) -> CollectionInfo:
+        """Describe the collection at its newest committed revision."""
+        state = self._state
+        return CollectionInfo(
+            name=self._name,
+            settings=state.settings,
+            aligner=state.aligner,
+            revision=state.revision,
+            image_count=state.counts[Modality.IMAGE],
+            text_count=state.counts[Modality.TEXT],
+        )
+
+    async def submit(self, mutation: Mutation) -> Answer:
+        """Apply a mutation; it is durable when this returns.
+
+        A caller that gives up does not undo it: it may be applied all the same.
+
+        Raises:
+            ResourceExhaustedError: QUEUE_FULL; too many rows wait already.
+            UnavailableError: BACKEND_UNAVAILABLE; the store refused. The mutation may have been applied: repeat it
+                with the same request id.
+            NotFoundError: COLLECTION_NOT_FOUND; the collection was deleted meanwhile.
+        """
+        if self._closed:
+            raise _deleted_meanwhile()
+        if self._queued_rows + mutation.rows > self._config.queue_max_rows:
+            limit = self._config.queue_max_rows
+            msg = f"{self._queued_rows} rows wait for a commit; the limit is {limit}"
+            raise ResourceExhaustedError(
+                msg, reason="QUEUE_FULL", metadata={"limit": str(limit)}, retry_after_s=_RETRY_AFTER_S
+            )
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue.append((mutation, future))
+        self._queued_rows += mutation.rows
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_all())
+        return await future
+
+    async def close(self) -> None:
+        """Take no more mutations; commit those that wait; let maintenance end."""
+        self._closed = True
+        for task in (self._committing, self._maintaining):
+            if task is not None:
+                await task
+
+    async def _commit_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            group = self._take_group()
+            try:
+                plan = await loop.run_in_executor(self._threads.commit, self._commit, [entry for entry, _ in group])
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                # Whether the rows are there is unknown, so what we believe of the table is read again before the next
+                # group; a mutation that is repeated is then recognised by its request id.
+                self._state_is_stale = True
+                log.exception("commit failed", extra=fields(collection=self._name, mutations=len(group)))
+                msg = "the store did not confirm the write; repeat it with the same request_id"
+                _settle(group, [UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0)] * len(group))
+                continue
+            self._state.adopt(plan)
+            _settle(group, plan.outcomes)
+            self._export()
+            self._maintain_when_due()
+
+    def _take_group(self) -> list[tuple[Mutation, asyncio.Future[Answer]]]:
+        group = [self._queue.popleft()]
+        rows = group[0][0].rows
+        while self._queue and rows + self._queue[0][0].rows <= self._config.group_max_rows:
+            group.append(self._queue.popleft())
+            rows += group[-1][0].rows
+        self._queued_rows -= rows
+        return group
+
+    def _commit(self, mutations: list[Mutation]) -> GroupPlan:
+        """Plan a group and write it; in a thread."""
+        started_s = time.monotonic()
+        if self._state_is_stale:
+            self._state = load_state(
+                self._table.view(), self._state.settings, request_ids_count=self._config.request_ids_count
+            )
+            self._state_is_stale = False
+        plan = plan_group(self._state, mutations)
+        if plan.events:
+            self._table.append(plan.events)
+            COMMIT_SECONDS.observe(time.monotonic() - started_s)
+            COMMIT_ROWS.observe(len(plan.events))
+        return plan
+
+    def _maintain_when_due(self) -> None:
+        self._commits_until_maintenance -= 1
+        idle = self._maintaining is None or self._maintaining.done()
+        if idle and not self._closed and self._commits_until_maintenance <= 0:
+            self._commits_until_maintenance = self._fan_out
+            self._maintaining = asyncio.create_task(self._maintain())
+
+    async def _maintain(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            merged = await loop.run_in_executor(self._threads.maintain, self._maintain_table)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            # Nothing is lost: the files stay as they are and the next commit tries again.
+            log.exception("maintenance failed", extra=fields(collection=self._name))
+        else:
+            MERGED_FRAGMENTS.inc(merged)
+
+    def _maintain_table(self) -> int:
+        return self._table.maintain(fan_out=self._fan_out, keep_versions_s=self._config.keep_versions_s)
+
+    def _export(self) -> None:
+        for modality in Modality:
+            ITEMS.labels("writer", self._tenant, self._name, modality.value).set(self._state.counts[modality])
+        REVISION.labels("writer", self._tenant, self._name).set(self._state.revision)
+
+
+def _deleted_meanwhile() -> NotFoundError:
+    msg = "there is no such collection"
+    return NotFoundError(msg, reason="COLLECTION_NOT_FOUND")
+
+
+def _settle(
+    group: list[tuple[Mutation, asyncio.Future[Answer]]], outcomes: list[Answer | IsthmusError] | list[UnavailableError]
+) -> None:
+    for (_, future), outcome in zip(group, outcomes, strict=True):
+        if future.done():  # its caller gave up
+            continue
+        if isinstance(outcome, IsthmusError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -1,0 +1,222 @@
+"""What the index is made of: collections, items, mutations and answers, without gRPC, Lance or FAISS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.core.calibration import CalibrationSource
+from isthmus.core.modality import Modality
+from isthmus.runtime.base.digests import AttributeScalar
+from isthmus.runtime.base.errors import IsthmusError
+
+__all__ = [
+    "AlignerFiles",
+    "CollectionInfo",
+    "CollectionSettings",
+    "ItemFailure",
+    "ItemView",
+    "Neighbor",
+    "NewItem",
+    "SearchResult",
+    "SpacedVectors",
+    "StoredDigest",
+    "UpsertResult",
+    "attributes_from_json",
+    "attributes_to_json",
+]
+
+Attributes: TypeAlias = Mapping[str, AttributeScalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionSettings:
+    """What a collection is from its first day to its last."""
+
+    image_space: str
+    """Raw space of its images; empty when it takes none."""
+    text_space: str
+    """Raw space of its texts; empty when it takes none."""
+    image_dimension: int
+    """Dimension of the image space; 0 when there is none."""
+    text_dimension: int
+    """Dimension of the text space; 0 when there is none."""
+    store_thumbnails: bool = False
+    """Whether items may carry thumbnails."""
+
+    def space(self, modality: Modality) -> str:
+        """Return the raw space of `modality`, or empty."""
+        return self.image_space if modality is Modality.IMAGE else self.text_space
+
+    def dimension(self, modality: Modality) -> int:
+        """Return the dimension of the raw space of `modality`, or 0."""
+        return self.image_dimension if modality is Modality.IMAGE else self.text_dimension
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities it takes."""
+        return tuple(modality for modality in Modality if self.space(modality))
+
+    @property
+    def needs_aligner(self) -> bool:
+        """True when nothing compares across its modalities without an aligner."""
+        return bool(self.image_space and self.text_space and self.image_space != self.text_space)
+
+    def to_json(self) -> str:
+        """Return the settings as the catalog stores them."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; a field that a later version added is ignored."""
+        document = json.loads(text)
+        return cls(**{entry.name: document[entry.name] for entry in fields(cls) if entry.name in document})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionInfo:
+    """A collection at one revision."""
+
+    name: str
+    settings: CollectionSettings
+    aligner: str
+    """The active aligner, `aligner_id@revision`; empty when there is none."""
+    revision: int
+    image_count: int
+    text_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlignerFiles:
+    """An aligner's artefact as it travels and as it is stored: its two files."""
+
+    manifest: bytes = field(repr=False)
+    tensors: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewItem:
+    """An item to store; its vector comes beside it."""
+
+    id: str
+    modality: Modality
+    attributes: Attributes = field(default_factory=dict)
+    pair_key: str = ""
+    content_digest: bytes = b""
+    """SHA-256 of its content; empty when it was given as a vector."""
+    thumbnail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SpacedVectors:
+    """Rows of one raw space.
+
+    Attributes:
+        space: `encoder_id@revision`.
+        rows: (n, d) float32, canonical.
+    """
+
+    space: str
+    rows: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailure:
+    """Why one item of a batch was refused.
+
+    Attributes:
+        index: Its position in the batch.
+        error: What is wrong with it.
+    """
+
+    index: int
+    error: IsthmusError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpsertResult:
+    """What an upsert did."""
+
+    revision: int
+    created_count: int
+    updated_count: int
+    unchanged_count: int
+    failures: tuple[ItemFailure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDigest:
+    """What is stored under an id."""
+
+    content_digest: bytes
+    space: str
+    metadata_digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemView:
+    """An item as a reader sees it."""
+
+    id: str
+    modality: Modality
+    attributes: Attributes
+    pair_key: str
+    space: str
+    content_digest: bytes
+    revision: int
+    embedding: NDArray[np.float32] | None = None
+    """(d,) float32 raw embedding, when asked for."""
+    thumbnail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """One search answer.
+
+    Attributes:
+        item: The item, without embedding.
+        score: Cosine similarity in the searched space.
+        calibrated_score: What a mixed result is ordered by.
+        probability: Probability of a match; None without a fitted calibration.
+    """
+
+    item: ItemView
+    score: float
+    calibrated_score: float
+    probability: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The answers to a batch of queries."""
+
+    neighbors: tuple[tuple[Neighbor, ...], ...]
+    """One tuple a query, best first."""
+    revision: int
+    space: str
+    """The aligned space that was searched, or the raw space."""
+    calibration: CalibrationSource | None
+    """None when no calibration was needed."""
+    align_s: float
+    search_s: float
+
+
+def attributes_to_json(attributes: Attributes) -> bytes:
+    """Return attributes as the store keeps them: UTF-8 JSON, keys sorted, types kept (1, 1.0 and true differ)."""
+    if not attributes:
+        return b"{}"
+    text = json.dumps(dict(attributes), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def attributes_from_json(data: bytes) -> Attributes:
+    """Read what `attributes_to_json` wrote."""
+    if data == b"{}":
+        return {}
+    attributes: Attributes = json.loads(data)
+    return attributes

@@ -1,0 +1,182 @@
+"""Answer a batch of queries from a snapshot: check spaces, align, search each modality, merge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.core.calibration import Calibration, CalibrationSource
+from isthmus.core.modality import Modality
+from isthmus.index.metrics import ALIGN_SECONDS, SEARCH_SECONDS
+from isthmus.index.model import Neighbor, SearchResult
+from isthmus.index.segments import LiveSegment
+from isthmus.index.snapshot import Snapshot
+from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
+
+__all__ = ["PROMOTE_COMMAND", "search_snapshot"]
+
+PROMOTE_COMMAND = "isthmus aligners promote ALIGNER --collection COLLECTION"
+"""What mends a collection of two raw spaces that has no aligner."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The best of one modality for each query, best first.
+
+    Attributes:
+        modality: Of the items.
+        scores: (n, k) float32 cosines; -inf where there is no candidate.
+        parts: (n, k) which segment.
+        rows: (n, k) which row of it.
+        merge_scores: (n, k) float64, what modalities are merged by.
+        probabilities: (n, k) float64, or None.
+    """
+
+    modality: Modality
+    scores: NDArray[np.float32]
+    parts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    merge_scores: NDArray[np.float64]
+    probabilities: NDArray[np.float64] | None
+
+
+def search_snapshot(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    *,
+    modality: Modality,
+    space: str,
+    top_k: int,
+    item_modality: Modality | None,
+) -> SearchResult:
+    """Find the nearest items of each query.
+
+    Args:
+        snapshot: What to search.
+        queries: (n, d) float32 raw embeddings.
+        modality: Of the queries.
+        space: Their raw space.
+        top_k: Neighbours a query.
+        item_modality: Of the answers; None means any.
+
+    Raises:
+        FailedPreconditionError: SPACE_MISMATCH, or NO_ALIGNER with the command that mends it in the metadata.
+        InvalidArgumentError: INVALID_VECTOR; another dimension than the space's.
+    """
+    wanted = _wanted_modalities(snapshot, queries, modality=modality, space=space, item_modality=item_modality)
+    started_s = time.perf_counter()
+    aligned = np.ascontiguousarray(snapshot.align(queries, modality))
+    aligned_s = time.perf_counter()
+    # One modality by itself needs no calibration, but a fitted one also tells a probability.
+    needed = len(wanted) > 1 or snapshot.calibration.source is CalibrationSource.FITTED
+    calibration = snapshot.calibration if needed else Calibration.default()
+    found = [
+        _search_modality(snapshot.segments[item], aligned, top_k, calibration=calibration, query=modality, item=item)
+        for item in wanted
+    ]
+    neighbors = tuple(_merge(snapshot, found, query, top_k) for query in range(len(queries)))
+    searched_s = time.perf_counter()
+    ALIGN_SECONDS.observe(aligned_s - started_s)
+    SEARCH_SECONDS.observe(searched_s - aligned_s)
+    return SearchResult(
+        neighbors=neighbors,
+        revision=snapshot.revision,
+        space=snapshot.space(modality),
+        calibration=calibration.source if needed else None,
+        align_s=aligned_s - started_s,
+        search_s=searched_s - aligned_s,
+    )
+
+
+def _wanted_modalities(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    *,
+    modality: Modality,
+    space: str,
+    item_modality: Modality | None,
+) -> tuple[Modality, ...]:
+    settings = snapshot.settings
+    expected = settings.space(modality)
+    if space != expected or not expected:
+        msg = f"the query is not of the collection's {modality} space"
+        metadata = {"modality": modality.value, "space": space, "expected": expected}
+        raise FailedPreconditionError(msg, reason="SPACE_MISMATCH", metadata=metadata)
+    if queries.shape[1] != settings.dimension(modality):
+        msg = f"queries has dimension {queries.shape[1]}; expected {settings.dimension(modality)}"
+        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "queries"})
+    if not np.isfinite(queries).all():
+        msg = "queries holds a value that is not finite"
+        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "queries"})
+    wanted = settings.modalities if item_modality is None else (item_modality,)
+    if settings.needs_aligner and snapshot.aligner is None and wanted != (modality,):
+        msg = f"the collection has two raw spaces and no active aligner; make one active with: {PROMOTE_COMMAND}"
+        raise FailedPreconditionError(msg, reason="NO_ALIGNER", metadata={"command": PROMOTE_COMMAND})
+    return wanted
+
+
+def _search_modality(
+    parts: Sequence[LiveSegment],
+    queries: NDArray[np.float32],
+    top_k: int,
+    *,
+    calibration: Calibration,
+    query: Modality,
+    item: Modality,
+) -> _Candidates:
+    scores, numbers, rows = _best_of(parts, queries, top_k)
+    return _Candidates(
+        modality=item,
+        scores=scores,
+        parts=numbers,
+        rows=rows,
+        merge_scores=calibration.merge_scores(scores, query=query, item=item),
+        probabilities=calibration.probabilities(scores, query=query, item=item),
+    )
+
+
+def _best_of(
+    parts: Sequence[LiveSegment], queries: NDArray[np.float32], top_k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Search every segment and keep the best, best first; equal scores keep the order of segments and rows."""
+    if not parts:
+        empty = np.empty((len(queries), 0), dtype=np.int64)
+        return empty.astype(np.float32), empty, empty
+    found = [part.search(queries, top_k) for part in parts]
+    scores = np.concatenate([scores for scores, _ in found], axis=1)
+    rows = np.concatenate([rows for _, rows in found], axis=1)
+    numbers = np.concatenate([np.full(rows.shape[1], number) for number, (_, rows) in enumerate(found)])
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    return (
+        np.take_along_axis(scores, order, axis=1),
+        numbers[order],
+        np.take_along_axis(rows, order, axis=1),
+    )
+
+
+def _merge(snapshot: Snapshot, found: Sequence[_Candidates], query: int, top_k: int) -> tuple[Neighbor, ...]:
+    """Merge the candidates of one query; each list is sorted by a score that its merge score only stretches."""
+    merge_scores = np.concatenate([candidates.merge_scores[query] for candidates in found])
+    first_width = found[0].scores.shape[1]
+    neighbors: list[Neighbor] = []
+    for position in np.argsort(-merge_scores, kind="stable")[:top_k].tolist():
+        candidates, place = (found[0], position) if position < first_width else (found[1], position - first_width)
+        score = float(candidates.scores[query, place])
+        if score == -np.inf:
+            break
+        part = snapshot.segments[candidates.modality][int(candidates.parts[query, place])]
+        probabilities = candidates.probabilities
+        neighbors.append(
+            Neighbor(
+                item=snapshot.item(part.segment, int(candidates.rows[query, place])),
+                # Canonical rows have unit norm within float16 rounding only.
+                score=min(1.0, max(-1.0, score)),
+                calibrated_score=float(merge_scores[position]),
+                probability=None if probabilities is None else float(probabilities[query, place]),
+            )
+        )
+    return tuple(neighbors)

@@ -1,0 +1,401 @@
+"""Answers reads from immutable snapshots that follow the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from isthmus.core.modality import Modality
+from isthmus.index.catalog import StorePaths
+from isthmus.index.config import IndexConfig
+from isthmus.index.events import embedding_rows
+from isthmus.index.follower import Follower
+from isthmus.index.model import AlignerFiles, CollectionInfo, ItemView, SearchResult
+from isthmus.index.ranking import search_snapshot
+from isthmus.index.roster import Roster
+from isthmus.index.search_pool import SearchPool
+from isthmus.index.snapshot import Snapshot
+from isthmus.runtime.base.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    IsthmusError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from isthmus.runtime.base.limits import EMBED_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT_MAX_COUNT
+from isthmus.runtime.base.logging import fields
+from isthmus.runtime.base.names import check_count
+
+__all__ = ["ItemBatch", "ItemReader", "SearcherEngine"]
+
+log = logging.getLogger("isthmus.index")
+
+_BUILD_THREADS: Final = 2
+_RETRY_S: Final = 0.01
+_PART_MIN_QUERIES: Final = 4
+"""A batch is cut into parts of at least this many queries, one a thread that has nothing to do."""
+_BATCH_MAX_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of embeddings in a batch of `read_items`: far below what a message may hold."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBatch:
+    """Items of one modality with their raw embeddings.
+
+    Attributes:
+        modality: Of all of them.
+        ids: Their ids.
+        pair_keys: As many; empty where there is none.
+        embeddings: (n, d) float32, as many rows.
+    """
+
+    modality: Modality
+    ids: tuple[str, ...]
+    pair_keys: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReader:
+    """A collection pinned at one revision, to be read through.
+
+    Attributes:
+        info: The collection.
+        aligner: The active aligner, or None.
+        batches: Its items; all of them are of that revision, whatever is written meanwhile.
+    """
+
+    info: CollectionInfo
+    aligner: AlignerFiles | None
+    batches: AsyncIterator[ItemBatch]
+
+
+class SearcherEngine:
+    """Answers from memory; follows the store by itself and when a read asks for a newer revision.
+
+    Args:
+        config: Of the process.
+    """
+
+    def __init__(self, config: IndexConfig) -> None:
+        self._config = config
+        self._roster = Roster(StorePaths(str(config.store_dir.resolve())))
+        self._builders = ThreadPoolExecutor(_BUILD_THREADS, thread_name_prefix="index-build")
+        self._roster_thread = ThreadPoolExecutor(1, thread_name_prefix="index-roster")
+        self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
+        self._settlers = ThreadPoolExecutor(1, thread_name_prefix="index-settle")
+        self._following: dict[Follower, asyncio.Task[None]] = {}
+        self._settling: dict[Follower, asyncio.Task[None]] = {}
+        self._updating: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load every collection, then keep following them."""
+        started_s = time.monotonic()
+        await self._update_roster()
+        if self._following:
+            await asyncio.wait(self._following.values())
+        self._polling = asyncio.create_task(self._poll())
+        loaded = sum(follower.failure is None for follower in self._roster)
+        seconds = round(time.monotonic() - started_s, 3)
+        log.info("collections loaded", extra=fields(collections=loaded, seconds=seconds))
+
+    async def close(self) -> None:
+        """Stop following; let what runs end."""
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+        running = [self._updating, *self._following.values(), *self._settling.values()]
+        await asyncio.gather(*(task for task in running if task is not None), return_exceptions=True)
+        self._builders.shutdown()
+        self._settlers.shutdown()
+        self._roster_thread.shutdown()
+        self._pool.close()
+
+    async def search(
+        self,
+        tenant: str,
+        collection: str,
+        *,
+        modality: Modality,
+        space: str,
+        queries: NDArray[np.float32],
+        top_k: int,
+        item_modality: Modality | None = None,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> SearchResult:
+        """Find the nearest items of each query.
+
+        Args:
+            tenant: Whose collection it is.
+            collection: Its name.
+            modality: Of the queries.
+            space: Their raw space; must be the collection's.
+            queries: (n, d) float32 raw embeddings, n at most 256.
+            top_k: Neighbours a query, 1 to 1,000.
+            item_modality: Of the answers; None means any, merged by calibrated score.
+            min_revision: Answer from at least this revision.
+            timeout_s: Time the caller has left; None means for ever.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            FailedPreconditionError: SPACE_MISMATCH, NO_ALIGNER.
+            InvalidArgumentError: INVALID_VECTOR, INVALID_FIELD.
+            UnavailableError: REVISION_NOT_REACHED within the deadline; NOT_READY.
+            ResourceExhaustedError: BATCH_TOO_LARGE, LIMIT_EXCEEDED, OVERLOADED.
+            DataLossError: STORE_DAMAGED.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        check_count(range(len(queries)), field="queries", limit=EMBED_MAX_COUNT)
+        _check_top_k(top_k)
+        follower = await self._follower(tenant, collection)
+        snapshot = await self._at_least(follower, min_revision, deadline_s)
+        ask = partial(
+            search_snapshot, snapshot, modality=modality, space=space, top_k=top_k, item_modality=item_modality
+        )
+        parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
+        answers = await asyncio.gather(*(self._pool.run(partial(ask, part), deadline_s=deadline_s) for part in parts))
+        return answers[0] if len(answers) == 1 else _joined(answers)
+
+    async def get_items(
+        self,
+        tenant: str,
+        collection: str,
+        *,
+        ids: Sequence[str],
+        include_embeddings: bool = False,
+        include_thumbnails: bool = False,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> tuple[int, tuple[ItemView, ...]]:
+        """Return the revision, and the items that are there, in the order asked.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            FailedPreconditionError: THUMBNAILS_DISABLED.
+            InvalidArgumentError: EMPTY_INPUT.
+            UnavailableError: REVISION_NOT_REACHED, NOT_READY.
+            ResourceExhaustedError: BATCH_TOO_LARGE, OVERLOADED.
+            DataLossError: STORE_DAMAGED.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        check_count(ids, field="ids", limit=UPSERT_MAX_COUNT)
+        follower = await self._follower(tenant, collection)
+        if include_thumbnails and not follower.entry.settings.store_thumbnails:
+            msg = "the collection does not store thumbnails"
+            raise FailedPreconditionError(msg, reason="THUMBNAILS_DISABLED")
+        snapshot = await self._at_least(follower, min_revision, deadline_s)
+
+        def read() -> tuple[ItemView, ...]:
+            places = [place for place in snapshot.find(ids) if place is not None]
+            items = [snapshot.item(place.segment, place.row) for place in places]
+            if not items or not (include_embeddings or include_thumbnails):
+                return tuple(items)
+            row_ids = np.array([place.segment.row_ids[place.row] for place in places])
+            rows = _take(follower, snapshot, row_ids, thumbnails=include_thumbnails)
+            embeddings = rows["embedding"] if include_embeddings else None
+            thumbnails = rows["thumbnail"].to_pylist() if include_thumbnails else [b""] * len(items)
+            return tuple(
+                replace(
+                    item,
+                    embedding=None if embeddings is None else _one_embedding(embeddings, row, snapshot, item.modality),
+                    thumbnail=thumbnails[row],
+                )
+                for row, item in enumerate(items)
+            )
+
+        return snapshot.revision, await self._pool.run(read, deadline_s=deadline_s)
+
+    async def read_items(
+        self,
+        tenant: str,
+        collection: str,
+        *,
+        paired_only: bool = False,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> ItemReader:
+        """Pin a collection at one revision and read all its items with their raw embeddings, images first.
+
+        Args:
+            tenant: Whose collection it is.
+            collection: Its name.
+            paired_only: Leave out items without a pair key.
+            min_revision: Read at least this revision.
+            timeout_s: Time the caller has left; None means for ever.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            UnavailableError: REVISION_NOT_REACHED, NOT_READY.
+            DataLossError: STORE_DAMAGED.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        follower = await self._follower(tenant, collection)
+        snapshot = await self._at_least(follower, min_revision, deadline_s)
+        aligner = None if snapshot.aligner is None else AlignerFiles(*snapshot.aligner.artefact.to_bytes())
+        return ItemReader(snapshot.info(), aligner, self._read(follower, snapshot, paired_only=paired_only))
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns; it runs in a search thread, so that the event loop stays free.
+
+        Raises:
+            ResourceExhaustedError: OVERLOADED.
+        """
+        return await self._pool.run(work)
+
+    async def _read(self, follower: Follower, snapshot: Snapshot, *, paired_only: bool) -> AsyncIterator[ItemBatch]:
+        for modality in snapshot.settings.modalities:
+            row_ids = await self._pool.run(partial(snapshot.live_row_ids, modality, paired_only=paired_only))
+            dimension = snapshot.settings.dimension(modality)
+            count = min(UPSERT_MAX_COUNT, max(1, _BATCH_MAX_BYTES // (2 * dimension)))
+            for start in range(0, len(row_ids), count):
+                wanted = row_ids[start : start + count]
+                rows = await self._pool.run(partial(_take, follower, snapshot, wanted))
+                yield ItemBatch(
+                    modality=modality,
+                    ids=tuple(rows["id"].to_pylist()),
+                    pair_keys=tuple(rows["pair_key"].to_pylist()),
+                    embeddings=embedding_rows(rows["embedding"], dimension),
+                )
+
+    async def _follower(self, tenant: str, name: str) -> Follower:
+        """Return a collection's follower; a collection deleted or made a moment ago is noticed."""
+        if self._roster.get(tenant, name) is None or not self._roster.is_current(tenant):
+            await self._update_roster()
+        follower = self._roster.get(tenant, name)
+        if follower is None:
+            msg = "there is no such collection"
+            raise NotFoundError(msg, reason="COLLECTION_NOT_FOUND")
+        return follower
+
+    async def _at_least(self, follower: Follower, min_revision: int, deadline_s: float | None) -> Snapshot:
+        give_up_s = time.monotonic() + self._config.revision_wait_s
+        if deadline_s is not None:
+            give_up_s = min(give_up_s, deadline_s)
+        loading = self._following.get(follower)
+        if not follower.loaded and loading is not None:
+            await asyncio.wait({loading}, timeout=max(0.0, give_up_s - time.monotonic()))
+        while True:
+            snapshot = follower.snapshot()
+            if snapshot.revision >= min_revision:
+                return snapshot
+            remaining_s = give_up_s - time.monotonic()
+            if remaining_s <= 0.0:
+                msg = f"the collection is at revision {snapshot.revision}, not yet at {min_revision}"
+                metadata = {"revision": str(snapshot.revision), "min_revision": str(min_revision)}
+                raise UnavailableError(msg, reason="REVISION_NOT_REACHED", metadata=metadata)
+            await asyncio.wait({self._follow(follower)}, timeout=remaining_s)
+            if follower.failure is not None:
+                raise follower.failure
+            if follower.snapshot() is snapshot:
+                await asyncio.sleep(min(_RETRY_S, remaining_s))
+
+    def _follow(self, follower: Follower) -> asyncio.Task[None]:
+        """Return the task that brings a follower up to date, the running one if there is one."""
+        task = self._following.get(follower)
+        if task is None or task.done():
+            task = asyncio.create_task(self._run(self._builders, follower.follow))
+            self._following[follower] = task
+        return task
+
+    def _settle(self, follower: Follower) -> None:
+        task = self._settling.get(follower)
+        if task is None or task.done():
+            self._settling[follower] = asyncio.create_task(self._run(self._settlers, follower.settle))
+
+    async def _update_roster(self) -> None:
+        """Read the catalogs, and load what is new in them."""
+        if self._updating is None or self._updating.done():
+            self._updating = asyncio.create_task(self._read_roster())
+        else:
+            # The one that runs may have looked before the change that this caller knows of.
+            await asyncio.wait({self._updating})
+            if self._updating.done():
+                self._updating = asyncio.create_task(self._read_roster())
+        await asyncio.shield(self._updating)
+
+    async def _read_roster(self) -> None:
+        try:
+            fresh = await self._run(self._roster_thread, self._roster.update)
+        except OSError as error:
+            msg = "the store cannot be read"
+            raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
+        for follower in fresh:
+            self._follow(follower)
+        known = set(self._roster)
+        for tasks in (self._following, self._settling):
+            for follower in [gone for gone, task in tasks.items() if gone not in known and task.done()]:
+                del tasks[follower]
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.poll_interval_s)
+            try:
+                if not self._roster.are_current():
+                    await self._update_roster()
+            except IsthmusError:
+                log.exception("cannot read the catalogs")
+            for follower in self._roster:
+                if follower.is_due():
+                    self._follow(follower)
+                if follower.loaded and not follower.is_settled:
+                    self._settle(follower)
+
+    @staticmethod
+    async def _run(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _joined(answers: Sequence[SearchResult]) -> SearchResult:
+    """Join the answers to parts of one batch, which were searched side by side."""
+    return replace(
+        answers[0],
+        neighbors=tuple(neighbors for answer in answers for neighbors in answer.neighbors),
+        align_s=max(answer.align_s for answer in answers),
+        search_s=max(answer.search_s for answer in answers),
+    )
+
+
+def _take(follower: Follower, snapshot: Snapshot, row_ids: NDArray[np.int64], *, thumbnails: bool = False) -> pa.Table:
+    """Read rows of a snapshot from the store. Blocks."""
+    try:
+        return snapshot.view.take(row_ids, thumbnails=thumbnails)
+    except (OSError, ValueError):
+        # The version this snapshot was read from may have been compacted and cleaned up meanwhile. Rows keep their
+        # ids, so the newest version serves as well.
+        try:
+            return follower.fresh_view().take(row_ids, thumbnails=thumbnails)
+        except (OSError, ValueError) as error:
+            msg = "the collection's store cannot be read"
+            raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
+
+
+def _one_embedding(
+    embeddings: pa.ChunkedArray, row: int, snapshot: Snapshot, modality: Modality
+) -> NDArray[np.float32]:
+    vector: NDArray[np.float32] = embedding_rows(embeddings.slice(row, 1), snapshot.settings.dimension(modality))[0]
+    return vector
+
+
+def _check_top_k(top_k: int) -> None:
+    if top_k < 1:
+        msg = f"top_k must be 1 to {TOP_K_MAX_COUNT}; it is {top_k}"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "top_k"})
+    if top_k > TOP_K_MAX_COUNT:
+        msg = f"top_k is {top_k}; the limit is {TOP_K_MAX_COUNT}"
+        metadata = {"field": "top_k", "limit": str(TOP_K_MAX_COUNT)}
+        raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)

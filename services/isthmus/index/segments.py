@@ -1,0 +1,212 @@
+"""Immutable pieces of a snapshot: some items of one modality, their aligned vectors in FAISS, their columns in Arrow.
+
+FAISS and PyTorch each bring an OpenMP runtime. Both import orders work with the wheels in `constraints/`;
+`tests/integration/test_index_faiss_torch.py` holds them to it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from isthmus.core.calibration import calibration_sample
+from isthmus.core.modality import Modality
+
+__all__ = ["CALIBRATION_SEED", "ITEM_COLUMNS", "SEGMENT_MAX_ROWS", "LiveSegment", "Segment", "merge_segments"]
+
+_faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
+
+SEGMENT_MAX_ROWS: Final = 131_072
+"""Rows of the largest segment: bounds what a merge copies, and so how long a searcher is behind."""
+
+ITEM_COLUMNS: Final = ("id", "attributes", "pair_key", "content_digest", "revision", "_rowid")
+"""What a segment keeps of each item beside its vector."""
+
+CALIBRATION_SEED: Final = 0
+"""Of the sample that a calibration is estimated from."""
+
+_OVERFETCH_MAX_ROWS: Final = 64
+"""Dead rows up to which asking for as many more neighbours is cheaper than asking FAISS to skip them."""
+
+
+class Segment:
+    """Some items of one modality. Immutable.
+
+    Args:
+        modality: Of its items.
+        vectors: (n, d) float32, aligned, n at least 1.
+        items: n rows with ITEM_COLUMNS.
+    """
+
+    def __init__(self, modality: Modality, vectors: NDArray[np.float32], items: pa.Table) -> None:
+        self.modality = modality
+        self.items = items.select(ITEM_COLUMNS).combine_chunks()
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        self._ids: pa.StringArray = self.items["id"].chunk(0)
+        hashes = _hashes(self._ids.to_pylist())
+        self._hash_order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._hash_order]
+
+    @property
+    def rows(self) -> int:
+        """Items, dead ones included."""
+        return int(self._index.ntotal)
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(n, d) float32: a view of what FAISS searches; never write to it."""
+        flat: NDArray[np.float32] = faiss.rev_swig_ptr(self._index.get_xb(), self.rows * self._index.d)
+        return flat.reshape(self.rows, self._index.d)
+
+    @functools.cached_property
+    def row_ids(self) -> NDArray[np.int64]:
+        """(n,) where the items lie in the store."""
+        row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
+        return row_ids
+
+    @property
+    def has_pair_key(self) -> NDArray[np.bool_]:
+        """(n,) which items have a pair key."""
+        keyed: NDArray[np.bool_] = pc.not_equal(self.items["pair_key"], "").to_numpy()
+        return keyed
+
+    @functools.cached_property
+    def sample_order(self) -> NDArray[np.intp]:
+        """(n,) rows in the order in which a calibration's sample takes them."""
+        return calibration_sample(self._ids.to_pylist(), seed=CALIBRATION_SEED, limit=self.rows)
+
+    def id_at(self, row: int) -> str:
+        """Return the id of one item."""
+        item_id: str = self._ids[row].as_py()
+        return item_id
+
+    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the row of each id, -1 where it is not here; n log rows, no Python work for each row."""
+        hashes = _hashes(ids)
+        places = np.searchsorted(self._hashes, hashes)
+        rows = np.full(len(ids), -1, dtype=np.int64)
+        candidates = np.flatnonzero(self._hashes[np.minimum(places, self.rows - 1)] == hashes)
+        for position in candidates.tolist():
+            place = int(places[position])
+            # Different ids may share a hash; they lie side by side.
+            while place < self.rows and self._hashes[place] == hashes[position]:
+                row = int(self._hash_order[place])
+                if self.id_at(row) == ids[position]:
+                    rows[position] = row
+                    break
+                place += 1
+        return rows
+
+    def search(
+        self, queries: NDArray[np.float32], count: int, *, selector: Any = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return scores and rows, best first, (n, min(count, rows)); -1 where there are not so many."""
+        params = None if selector is None else _faiss.SearchParameters(sel=selector)
+        scores, rows = self._index.search(queries, min(count, self.rows), params=params)
+        return scores, rows
+
+
+def _hashes(ids: Sequence[str]) -> NDArray[np.int64]:
+    return np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSegment:
+    """A segment as one snapshot sees it: some of its rows may be dead. Immutable.
+
+    Attributes:
+        segment: Shared by snapshots.
+        live: (rows,) bool, read-only; None while every row is live.
+        dead_count: Rows that are dead.
+        bitmap: `live` as FAISS reads it, a bit a row.
+    """
+
+    segment: Segment
+    live: NDArray[np.bool_] | None = None
+    dead_count: int = 0
+    bitmap: NDArray[np.uint8] | None = None
+
+    @property
+    def live_count(self) -> int:
+        """Rows that are live."""
+        return self.segment.rows - self.dead_count
+
+    @property
+    def live_rows(self) -> NDArray[np.int64]:
+        """Rows that are live, ascending."""
+        rows = np.arange(self.segment.rows) if self.live is None else np.flatnonzero(self.live)
+        return rows.astype(np.int64)
+
+    def without(self, rows: NDArray[np.int64]) -> Self:
+        """Return this with `rows` dead too (-1 means none); the mask is copied, for readers may hold this one."""
+        rows = rows[rows >= 0]
+        if not len(rows):
+            return self
+        live = np.ones(self.segment.rows, dtype=np.bool_) if self.live is None else self.live.copy()
+        live[rows] = False
+        live.flags.writeable = False
+        return type(self)(
+            segment=self.segment,
+            live=live,
+            dead_count=self.segment.rows - int(live.sum()),
+            bitmap=np.packbits(live, bitorder="little"),
+        )
+
+    def ids_dead_in(self, later: LiveSegment) -> list[str]:
+        """Return the ids of rows that are live here and dead in `later`, a newer state of the same segment."""
+        if later.live is None or later.live is self.live:
+            return []
+        died = ~later.live if self.live is None else self.live & ~later.live
+        return [self.segment.id_at(row) for row in np.flatnonzero(died).tolist()]
+
+    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the live row of each id, -1 where there is none."""
+        rows = self.segment.find(ids)
+        if self.live is not None:
+            rows[(rows >= 0) & ~self.live[rows]] = -1
+        return rows
+
+    def sample(self, limit: int) -> NDArray[np.intp]:
+        """Return the first `limit` live rows in the order of a calibration's sample."""
+        order = self.segment.sample_order
+        return (order if self.live is None else order[self.live[order]])[:limit]
+
+    def search(self, queries: NDArray[np.float32], top_k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search the live rows exactly.
+
+        Args:
+            queries: (n, d) float32.
+            top_k: Neighbours wanted.
+
+        Returns:
+            (n, k) float32 scores and (n, k) int64 rows; a place that holds no neighbour has score -inf. Places are in
+            no promised order.
+        """
+        if self.live is None:
+            return self.segment.search(queries, top_k)
+        if self.dead_count <= _OVERFETCH_MAX_ROWS:
+            scores, rows = self.segment.search(queries, top_k + self.dead_count)
+            scores[~self.live[rows]] = -np.inf
+            return scores, rows
+        scores, rows = self.segment.search(queries, top_k, selector=_faiss.IDSelectorBitmap(self.bitmap))
+        scores[rows < 0] = -np.inf
+        return scores, rows
+
+
+def merge_segments(parts: Sequence[LiveSegment]) -> LiveSegment | None:
+    """Copy the live rows of segments of one modality into one; None when none is left."""
+    rows = [part.live_rows for part in parts]
+    if not sum(map(len, rows)):
+        return None
+    vectors = np.concatenate([part.segment.vectors[live] for part, live in zip(parts, rows, strict=True)])
+    items = pa.concat_tables(part.segment.items.take(pa.array(live)) for part, live in zip(parts, rows, strict=True))
+    return LiveSegment(Segment(parts[0].segment.modality, vectors, items))

@@ -1,0 +1,259 @@
+"""`IndexWriterService` and `IndexSearchService` over the two engines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeAlias
+
+import grpc
+
+from isthmus.index import wire
+from isthmus.index.config import IndexConfig
+from isthmus.index.engine import SearcherEngine, WriterEngine
+from isthmus.index.model import CollectionSettings
+from isthmus.runtime.base import context
+from isthmus.runtime.base.limits import EMBED_MAX_COUNT
+from isthmus.runtime.rpc.codec import decode_vectors
+from isthmus.runtime.rpc.server import Hosted, Registration
+from isthmus.runtime.rpc.status import item_error
+from isthmus.v1 import (
+    index_search_service_pb2,
+    index_search_service_pb2_grpc,
+    index_writer_service_pb2,
+    index_writer_service_pb2_grpc,
+)
+
+__all__ = ["SearchServicer", "WriterServicer", "build"]
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_INLINE_MAX_COUNT: Final = 64
+"""Neighbours whose messages are made on the event loop, about 10 microseconds each; more are made in a thread."""
+
+
+class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
+    """`IndexWriterService` over the writer.
+
+    Every method raises what the engine raises; the interceptor turns it into a status.
+
+    Args:
+        engine: Applies the mutations.
+    """
+
+    def __init__(self, engine: WriterEngine) -> None:
+        self._engine = engine
+
+    async def CreateCollection(
+        self, request: index_writer_service_pb2.IndexWriterServiceCreateCollectionRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceCreateCollectionResponse:
+        """Create a collection."""
+        info = await self._engine.create_collection(
+            context.current().tenant,
+            request.name,
+            settings=CollectionSettings(
+                image_space=request.image_space,
+                text_space=request.text_space,
+                image_dimension=request.image_dimension,
+                text_dimension=request.text_dimension,
+                store_thumbnails=request.store_thumbnails,
+            ),
+            aligner=wire.aligner_files(request.aligner) if request.HasField("aligner") else None,
+            request_id=request.request_id,
+        )
+        collection = wire.collection_message(info)
+        return index_writer_service_pb2.IndexWriterServiceCreateCollectionResponse(collection=collection)
+
+    async def DeleteCollection(
+        self, request: index_writer_service_pb2.IndexWriterServiceDeleteCollectionRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceDeleteCollectionResponse:
+        """Delete a collection."""
+        tenant = context.current().tenant
+        await self._engine.delete_collection(tenant, request.name, request_id=request.request_id)
+        return index_writer_service_pb2.IndexWriterServiceDeleteCollectionResponse()
+
+    async def ListCollections(
+        self, _request: index_writer_service_pb2.IndexWriterServiceListCollectionsRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceListCollectionsResponse:
+        """List the tenant's collections."""
+        infos = await self._engine.list_collections(context.current().tenant)
+        return index_writer_service_pb2.IndexWriterServiceListCollectionsResponse(
+            collections=[wire.collection_message(info) for info in infos]
+        )
+
+    async def GetCollection(
+        self, request: index_writer_service_pb2.IndexWriterServiceGetCollectionRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceGetCollectionResponse:
+        """Get one collection."""
+        info = await self._engine.get_collection(context.current().tenant, request.name)
+        collection = wire.collection_message(info)
+        return index_writer_service_pb2.IndexWriterServiceGetCollectionResponse(collection=collection)
+
+    async def UpsertItems(
+        self, request: index_writer_service_pb2.IndexWriterServiceUpsertItemsRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceUpsertItemsResponse:
+        """Insert or replace items."""
+        items, vectors = await self._engine.offload(
+            lambda: (wire.new_items(request.items), wire.given_vectors(request))
+        )
+        result = await self._engine.upsert(
+            context.current().tenant,
+            request.collection,
+            items=items,
+            vectors=vectors,
+            request_id=request.request_id,
+        )
+        return index_writer_service_pb2.IndexWriterServiceUpsertItemsResponse(
+            revision=result.revision,
+            created_count=result.created_count,
+            updated_count=result.updated_count,
+            unchanged_count=result.unchanged_count,
+            errors=[item_error(failure.index, failure.error) for failure in result.failures],
+        )
+
+    async def DeleteItems(
+        self, request: index_writer_service_pb2.IndexWriterServiceDeleteItemsRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse:
+        """Delete items."""
+        tenant = context.current().tenant
+        revision, count = await self._engine.delete(
+            tenant, request.collection, ids=request.ids, request_id=request.request_id
+        )
+        return index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse(revision=revision, deleted_count=count)
+
+    async def LookupItems(
+        self, request: index_writer_service_pb2.IndexWriterServiceLookupItemsRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceLookupItemsResponse:
+        """Say what is stored under ids."""
+        revision, stored = await self._engine.lookup(context.current().tenant, request.collection, ids=request.ids)
+        return index_writer_service_pb2.IndexWriterServiceLookupItemsResponse(
+            items=[wire.digest_message(entry) for entry in stored], revision=revision
+        )
+
+    async def SetAligner(
+        self, request: index_writer_service_pb2.IndexWriterServiceSetAlignerRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceSetAlignerResponse:
+        """Make an aligner the active one."""
+        info = await self._engine.set_aligner(
+            context.current().tenant,
+            request.collection,
+            aligner=wire.aligner_files(request.aligner),
+            request_id=request.request_id,
+        )
+        collection = wire.collection_message(info)
+        return index_writer_service_pb2.IndexWriterServiceSetAlignerResponse(collection=collection)
+
+
+class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
+    """`IndexSearchService` over the searcher.
+
+    Every method raises what the engine raises; the interceptor turns it into a status.
+
+    Args:
+        engine: Answers the reads.
+    """
+
+    def __init__(self, engine: SearcherEngine) -> None:
+        self._engine = engine
+
+    async def Search(
+        self, request: index_search_service_pb2.SearchRequest, _context: _Context
+    ) -> index_search_service_pb2.SearchResponse:
+        """Search a batch of query vectors."""
+        started_s = time.monotonic()
+        call = context.current()
+        modality = wire.modality_of(request.modality, field="modality")
+        item_modality = (
+            wire.modality_of(request.item_modality, field="item_modality") if request.item_modality else None
+        )
+        result = await self._engine.search(
+            call.tenant,
+            request.collection,
+            modality=modality,
+            space=request.space,
+            queries=decode_vectors(request.queries, field="queries", max_rows=EMBED_MAX_COUNT),
+            top_k=request.top_k,
+            item_modality=item_modality,
+            min_revision=request.min_revision,
+            timeout_s=call.remaining_s(),
+        )
+        if sum(map(len, result.neighbors)) <= _INLINE_MAX_COUNT:
+            response = wire.search_message(result)
+        else:
+            response = await self._engine.offload(lambda: wire.fitting(wire.search_message(result)))
+        response.timings.total_micros = wire.micros(time.monotonic() - started_s)
+        return response
+
+    async def GetItems(
+        self, request: index_search_service_pb2.IndexSearchServiceGetItemsRequest, _context: _Context
+    ) -> index_search_service_pb2.IndexSearchServiceGetItemsResponse:
+        """Get items by id."""
+        call = context.current()
+        revision, items = await self._engine.get_items(
+            call.tenant,
+            request.collection,
+            ids=request.ids,
+            include_embeddings=request.include_embeddings,
+            include_thumbnails=request.include_thumbnails,
+            min_revision=request.min_revision,
+            timeout_s=call.remaining_s(),
+        )
+        return await self._engine.offload(
+            lambda: wire.fitting(
+                index_search_service_pb2.IndexSearchServiceGetItemsResponse(
+                    items=[wire.item_message(item) for item in items], revision=revision
+                )
+            )
+        )
+
+    async def ReadItems(
+        self, request: index_search_service_pb2.ReadItemsRequest, _context: _Context
+    ) -> AsyncIterator[index_search_service_pb2.ReadItemsResponse]:
+        """Stream every item of a snapshot, after one message that names it."""
+        call = context.current()
+        reader = await self._engine.read_items(
+            call.tenant,
+            request.collection,
+            paired_only=request.paired_only,
+            min_revision=request.min_revision,
+            timeout_s=call.remaining_s(),
+        )
+        yield index_search_service_pb2.ReadItemsResponse(
+            collection=wire.collection_message(reader.info),
+            aligner=None if reader.aligner is None else wire.aligner_message(reader.aligner),
+        )
+        async for batch in reader.batches:
+            yield wire.batch_message(batch)
+
+
+def build(config: IndexConfig) -> Hosted:
+    """Make the service of the role that `config` names; it reads the store when it is warmed."""
+    if config.role == "writer":
+        writer = WriterEngine(config)
+        return Hosted(
+            name="index_writer",
+            registrations=(
+                Registration(
+                    service="isthmus.v1.IndexWriterService",
+                    register=lambda server: index_writer_service_pb2_grpc.add_IndexWriterServiceServicer_to_server(
+                        WriterServicer(writer), server
+                    ),
+                ),
+            ),
+            warm=writer.start,
+            close=writer.close,
+        )
+    searcher = SearcherEngine(config)
+    return Hosted(
+        name="index_search",
+        registrations=(
+            Registration(
+                service="isthmus.v1.IndexSearchService",
+                register=lambda server: index_search_service_pb2_grpc.add_IndexSearchServiceServicer_to_server(
+                    SearchServicer(searcher), server
+                ),
+            ),
+        ),
+        warm=searcher.start,
+        close=searcher.close,
+    )

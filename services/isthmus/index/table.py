@@ -1,0 +1,227 @@
+"""One append-only Lance table: durable appends, immutable views, compaction that readers do not notice."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import lance
+import numpy as np
+import pyarrow as pa
+from lance.fragment import write_fragments
+from lance.optimize import Compaction
+from numpy.typing import NDArray
+
+from isthmus.index.fsync import StoreSync
+
+__all__ = ["ROW_ID", "AppendTable", "TableView", "fragments_to_merge"]
+
+_lance: Any = lance  # its type stubs lack some of what is used here
+_Compaction: Any = Compaction
+
+ROW_ID: Final = "_rowid"
+"""Lance's row number: never reused, never changed by compaction."""
+
+_FRAGMENT_MAX_ROWS: Final = 1_000_000
+"""A fragment of this size is never written again."""
+_CACHE_BYTES: Final = 32 * 1024 * 1024
+"""What Lance may cache of the tables' metadata; its own default is over a gigabyte."""
+
+
+class TableView:
+    """A table at one version. Immutable, safe to use from any thread."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._fragments: dict[int, Any] = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
+
+    @property
+    def version(self) -> int:
+        """Lance's version number, +1 a commit of any kind."""
+        return int(self._dataset.version)
+
+    @property
+    def fragment_ids(self) -> frozenset[int]:
+        """The files it is made of; an id is never used again."""
+        return frozenset(self._fragments)
+
+    def latest_version(self) -> int:
+        """Return the newest version that the store holds now. Cheap: 0.1 ms on a local disk."""
+        return int(self._dataset.latest_version)
+
+    def scan(
+        self, columns: Sequence[str], *, fragment_ids: frozenset[int] | None = None, where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows with their `_rowid`, in no particular order.
+
+        Args:
+            columns: Columns wanted.
+            fragment_ids: Look at these files only.
+            where: A Lance filter.
+        """
+        chosen = None if fragment_ids is None else [self._fragments[number] for number in sorted(fragment_ids)]
+        if chosen == [] or not self._fragments:
+            return
+        scanner = self._dataset.scanner(columns=list(columns), fragments=chosen, filter=where, with_row_id=True)
+        yield from scanner.to_batches()
+
+    def take(self, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Return the rows with these ids, in the order asked, with their `_rowid`.
+
+        Raises:
+            LookupError: a row is not there.
+        """
+        wanted = ",".join(map(str, row_ids.tolist()))
+        rows = self._dataset.to_table(columns=list(columns), filter=f"{ROW_ID} in ({wanted})", with_row_id=True)
+        found = rows[ROW_ID].to_numpy().astype(np.int64)
+        order = np.argsort(found)
+        places = np.searchsorted(found[order], row_ids)
+        if len(found) != len(row_ids) or not np.array_equal(found[order][places], row_ids):
+            msg = f"{len(row_ids) - len(found)} of {len(row_ids)} rows are not in the store"
+            raise LookupError(msg)
+        return rows.take(pa.array(order[places]))
+
+
+class AppendTable:
+    """A table that grows by appends only. One process appends; any number may read.
+
+    Args:
+        dataset: An open Lance dataset.
+        durable: Sync every commit before it counts.
+    """
+
+    def __init__(self, dataset: Any, *, durable: bool) -> None:
+        self._dataset = dataset
+        self._uri: str = dataset.uri
+        self._sync = StoreSync(self._uri, enabled=durable)
+        self._maintenance = threading.Lock()
+        self._cleaned_s = time.monotonic()
+
+    @classmethod
+    def create(cls, uri: str, rows: pa.Table, *, durable: bool) -> AppendTable:
+        """Make a table whose first version holds `rows`.
+
+        Raises:
+            OSError: there is a table at `uri` already, or it cannot be written.
+        """
+        dataset = _lance.write_dataset(rows, uri, mode="create", enable_stable_row_ids=True, session=_session())
+        table = cls(dataset, durable=durable)
+        table._sync.data_files(_data_files(dataset.get_fragments()))
+        table._sync.manifest(dataset.version)
+        table._sync.new_table()
+        return table
+
+    @classmethod
+    def open(cls, uri: str, *, durable: bool) -> AppendTable:
+        """Open the table at `uri`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return cls(_open(uri), durable=durable)
+
+    def view(self) -> TableView:
+        """Return the table as it is in the store now."""
+        return TableView(_lance.dataset(self._uri, session=_session()))
+
+    def append(self, rows: pa.Table) -> None:
+        """Append `rows` in one commit; when this returns they are durable.
+
+        Raises:
+            OSError: the store refused. Whether the rows are there is then unknown until the table is read again.
+        """
+        fragments = write_fragments(rows, self._dataset, mode="append")
+        self._sync.data_files(file.path for fragment in fragments for file in fragment.files)
+        operation = _lance.LanceOperation.Append(fragments)
+        self._dataset = _lance.LanceDataset.commit(self._dataset, operation, read_version=self._dataset.version)
+        self._sync.manifest(self._dataset.version)
+
+    def maintain(self, *, fan_out: int, keep_versions_s: float) -> int:
+        """Merge small fragments and remove versions that are old; may run beside `append`.
+
+        Args:
+            fan_out: Fragments of one tier that make a merge.
+            keep_versions_s: Versions younger than this stay, for readers that are at them.
+
+        Returns:
+            Fragments that were merged away.
+        """
+        with self._maintenance:
+            merged = self._merge_fragments(fan_out)
+            now_s = time.monotonic()
+            # A clean-up reads every manifest that is left, so it does not follow every merge.
+            if now_s - self._cleaned_s > keep_versions_s / 2:
+                self._cleaned_s = now_s
+                _lance.dataset(self._uri, session=_session()).cleanup_old_versions(
+                    older_than=timedelta(seconds=keep_versions_s), error_if_tagged_old_versions=False
+                )
+            return merged
+
+    def _merge_fragments(self, fan_out: int) -> int:
+        dataset = _lance.dataset(self._uri, session=_session())
+        rows = {fragment.fragment_id: fragment.physical_rows for fragment in dataset.get_fragments()}
+        chosen = fragments_to_merge(rows, fan_out=fan_out)
+        if not chosen:
+            return 0
+        options = {"num_threads": 1, "excluded_fragment_ids": sorted(rows.keys() - chosen)}
+        rewrites = [task.execute(dataset) for task in _Compaction.plan(dataset, options).tasks]
+        if not rewrites:
+            return 0
+        new_fragments = [fragment for rewrite in rewrites for fragment in json.loads(rewrite.json())["new_fragments"]]
+        self._sync.data_files(file["path"] for fragment in new_fragments for file in fragment["files"])
+        metrics = _Compaction.commit(dataset, rewrites)
+        self._sync.manifest(dataset.version)
+        return int(metrics.fragments_removed)
+
+
+def fragments_to_merge(rows: Mapping[int, int], *, fan_out: int) -> set[int]:
+    """Choose which fragments to merge into one, so that each row is written again a logarithmic number of times.
+
+    Fragments fall into tiers by size, tier t holding those of fan_out^t rows and more. Tiers that together hold
+    `fan_out` fragments are merged, from the lowest up.
+
+    Args:
+        rows: Rows of each fragment by its id.
+        fan_out: Fragments that make a merge, at least 2.
+
+    Returns:
+        Fragment ids; empty when nothing is worth it.
+    """
+    tiers = {number: _tier(count, fan_out) for number, count in rows.items() if count < _FRAGMENT_MAX_ROWS}
+    chosen: set[int] = set()
+    for tier in sorted(set(tiers.values())):
+        upto = {number for number, of_fragment in tiers.items() if of_fragment <= tier}
+        # What is chosen so far will be one fragment.
+        if len(upto - chosen) + bool(chosen) >= fan_out:
+            chosen = upto
+    return chosen
+
+
+def _tier(rows: int, fan_out: int) -> int:
+    tier = 0
+    while rows >= fan_out:
+        rows //= fan_out
+        tier += 1
+    return tier
+
+
+@functools.cache
+def _session() -> Any:
+    """Return the cache that all tables of this process share."""
+    return _lance.Session(index_cache_size_bytes=_CACHE_BYTES, metadata_cache_size_bytes=_CACHE_BYTES)
+
+
+def _open(uri: str) -> Any:
+    try:
+        return _lance.dataset(uri, session=_session())
+    except ValueError as error:  # Lance says "not found" so
+        raise FileNotFoundError(uri) from error
+
+
+def _data_files(fragments: Sequence[Any]) -> list[str]:
+    return [file.path for fragment in fragments for file in fragment.metadata.files]

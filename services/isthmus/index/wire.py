@@ -1,0 +1,246 @@
+"""Messages of the index services to domain values and back. What comes from the wire is checked here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+
+from isthmus.core.calibration import CalibrationSource
+from isthmus.core.modality import Modality
+from isthmus.index.model import (
+    AlignerFiles,
+    CollectionInfo,
+    ItemView,
+    Neighbor,
+    NewItem,
+    SearchResult,
+    SpacedVectors,
+    StoredDigest,
+)
+from isthmus.index.searcher import ItemBatch
+from isthmus.runtime.base.digests import AttributeScalar
+from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
+from isthmus.runtime.base.limits import (
+    ALIGNER_MAX_BYTES,
+    INTERNAL_RECEIVE_MAX_BYTES,
+    MANIFEST_MAX_BYTES,
+    UPSERT_MAX_COUNT,
+)
+from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
+from isthmus.v1 import common_pb2, index_search_service_pb2, index_writer_service_pb2
+
+__all__ = [
+    "aligner_files",
+    "aligner_message",
+    "batch_message",
+    "collection_message",
+    "digest_message",
+    "fitting",
+    "given_vectors",
+    "item_message",
+    "micros",
+    "modality_of",
+    "new_items",
+    "search_message",
+]
+
+_MODALITIES: Final[Mapping[Modality, common_pb2.Modality.ValueType]] = {
+    Modality.IMAGE: common_pb2.MODALITY_IMAGE,
+    Modality.TEXT: common_pb2.MODALITY_TEXT,
+}
+_SOURCES: Final[Mapping[CalibrationSource | None, common_pb2.CalibrationSource.ValueType]] = {
+    None: common_pb2.CALIBRATION_SOURCE_UNSPECIFIED,
+    CalibrationSource.FITTED: common_pb2.CALIBRATION_SOURCE_FITTED,
+    CalibrationSource.ESTIMATED: common_pb2.CALIBRATION_SOURCE_ESTIMATED,
+    CalibrationSource.DEFAULT: common_pb2.CALIBRATION_SOURCE_DEFAULT,
+}
+
+M = TypeVar("M", bound=Message)
+
+
+def modality_of(value: int, *, field: str) -> Modality:
+    """Return the modality that a message names.
+
+    Raises:
+        InvalidArgumentError: FIELD_REQUIRED or UNKNOWN_ENUM_VALUE.
+    """
+    return Modality.IMAGE if check_modality(value, field=field) == common_pb2.MODALITY_IMAGE else Modality.TEXT
+
+
+def micros(seconds: float) -> int:
+    """Return whole microseconds."""
+    return max(0, round(seconds * 1e6))
+
+
+def fitting(message: M) -> M:
+    """Return `message` if it may be sent.
+
+    Raises:
+        ResourceExhaustedError: MESSAGE_TOO_LARGE; the caller must ask for less at a time.
+    """
+    size = message.ByteSize()
+    if size > INTERNAL_RECEIVE_MAX_BYTES:
+        msg = f"the answer has {size} bytes; the limit is {INTERNAL_RECEIVE_MAX_BYTES}: ask for less at a time"
+        metadata = {"limit": str(INTERNAL_RECEIVE_MAX_BYTES), "bytes": str(size)}
+        raise ResourceExhaustedError(msg, reason="MESSAGE_TOO_LARGE", metadata=metadata)
+    return message
+
+
+def collection_message(info: CollectionInfo) -> common_pb2.Collection:
+    """Return a collection for the wire."""
+    return common_pb2.Collection(
+        name=info.name,
+        image_space=info.settings.image_space,
+        text_space=info.settings.text_space,
+        image_dimension=info.settings.image_dimension,
+        text_dimension=info.settings.text_dimension,
+        aligner=info.aligner,
+        store_thumbnails=info.settings.store_thumbnails,
+        revision=info.revision,
+        image_count=info.image_count,
+        text_count=info.text_count,
+    )
+
+
+def aligner_files(message: common_pb2.AlignerArtefact) -> AlignerFiles:
+    """Return an artefact's files.
+
+    Raises:
+        InvalidArgumentError: FIELD_REQUIRED.
+        ResourceExhaustedError: LIMIT_EXCEEDED.
+    """
+    limits = {"manifest": MANIFEST_MAX_BYTES, "tensors": ALIGNER_MAX_BYTES}
+    for name, limit in limits.items():
+        size = len(getattr(message, name))
+        if not size:
+            msg = f"aligner.{name} is required"
+            raise InvalidArgumentError(msg, reason="FIELD_REQUIRED", metadata={"field": f"aligner.{name}"})
+        if size > limit:
+            msg = f"aligner.{name} has {size} bytes; the limit is {limit}"
+            metadata = {"field": f"aligner.{name}", "limit": str(limit), "bytes": str(size)}
+            raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)
+    return AlignerFiles(manifest=message.manifest, tensors=message.tensors)
+
+
+def aligner_message(files: AlignerFiles) -> common_pb2.AlignerArtefact:
+    """Return an artefact for the wire."""
+    return common_pb2.AlignerArtefact(manifest=files.manifest, tensors=files.tensors)
+
+
+def new_items(messages: Sequence[index_writer_service_pb2.StoredItem]) -> tuple[NewItem, ...]:
+    """Return items to store.
+
+    Raises:
+        InvalidArgumentError: FIELD_REQUIRED, UNKNOWN_ENUM_VALUE, INVALID_ATTRIBUTES.
+    """
+    return tuple(
+        NewItem(
+            id=message.id,
+            modality=modality_of(message.modality, field="items.modality"),
+            attributes={name: _attribute_value(value) for name, value in message.attributes.items()},
+            pair_key=message.pair_key,
+            content_digest=message.content_digest,
+            thumbnail=message.thumbnail,
+        )
+        for message in messages
+    )
+
+
+def given_vectors(
+    request: index_writer_service_pb2.IndexWriterServiceUpsertItemsRequest,
+) -> dict[Modality, SpacedVectors]:
+    """Return the embeddings of an upsert.
+
+    Raises:
+        InvalidArgumentError: INVALID_VECTOR, UNKNOWN_ENUM_VALUE.
+        ResourceExhaustedError: BATCH_TOO_LARGE.
+    """
+    vectors: dict[Modality, SpacedVectors] = {}
+    for modality in Modality:
+        field = f"{modality}_embeddings"
+        if request.HasField(field):  # type: ignore[arg-type]
+            batch: common_pb2.EmbeddingBatch = getattr(request, field)
+            rows = decode_vectors(batch.vectors, field=f"{field}.vectors", max_rows=UPSERT_MAX_COUNT)
+            vectors[modality] = SpacedVectors(batch.space, rows)
+    return vectors
+
+
+def _attribute_value(message: common_pb2.AttributeValue) -> AttributeScalar:
+    kind = message.WhichOneof("kind")
+    value: AttributeScalar = getattr(message, kind) if kind else ""
+    if kind is None or (isinstance(value, float) and not math.isfinite(value)):
+        msg = "attributes holds a value of no known type or a number that is not finite"
+        raise InvalidArgumentError(msg, reason="INVALID_ATTRIBUTES", metadata={"field": "items.attributes"})
+    return value
+
+
+def _attribute_message(value: AttributeScalar) -> common_pb2.AttributeValue:
+    # A bool is an int to Python: it must be asked for first.
+    if isinstance(value, bool):
+        return common_pb2.AttributeValue(bool_value=value)
+    if isinstance(value, int):
+        return common_pb2.AttributeValue(int_value=value)
+    if isinstance(value, float):
+        return common_pb2.AttributeValue(double_value=value)
+    return common_pb2.AttributeValue(string_value=value)
+
+
+def digest_message(stored: StoredDigest | None) -> index_writer_service_pb2.StoredDigest:
+    """Return what is stored under an id for the wire."""
+    if stored is None:
+        return index_writer_service_pb2.StoredDigest()
+    return index_writer_service_pb2.StoredDigest(
+        found=True,
+        content_digest=stored.content_digest,
+        space=stored.space,
+        metadata_digest=stored.metadata_digest,
+    )
+
+
+def item_message(item: ItemView) -> common_pb2.Item:
+    """Return an item for the wire."""
+    return common_pb2.Item(
+        id=item.id,
+        modality=_MODALITIES[item.modality],
+        attributes={name: _attribute_message(value) for name, value in item.attributes.items()},
+        pair_key=item.pair_key,
+        space=item.space,
+        embedding=None if item.embedding is None else encode_vectors(item.embedding[None, :], half=True),
+        thumbnail=item.thumbnail,
+        content_digest=item.content_digest,
+        revision=item.revision,
+    )
+
+
+def _neighbor_message(neighbor: Neighbor) -> common_pb2.Neighbor:
+    fitted: dict[str, Any] = {} if neighbor.probability is None else {"probability": neighbor.probability}
+    return common_pb2.Neighbor(
+        item=item_message(neighbor.item), score=neighbor.score, calibrated_score=neighbor.calibrated_score, **fitted
+    )
+
+
+def search_message(result: SearchResult) -> index_search_service_pb2.SearchResponse:
+    """Return the answers to a batch for the wire, without the total time."""
+    return index_search_service_pb2.SearchResponse(
+        results=[
+            index_search_service_pb2.NeighborList(neighbors=[_neighbor_message(neighbor) for neighbor in neighbors])
+            for neighbors in result.neighbors
+        ],
+        revision=result.revision,
+        space=result.space,
+        calibration=_SOURCES[result.calibration],
+        timings=common_pb2.Timings(align_micros=micros(result.align_s), search_micros=micros(result.search_s)),
+    )
+
+
+def batch_message(batch: ItemBatch) -> index_search_service_pb2.ReadItemsResponse:
+    """Return a batch of items for the wire."""
+    return index_search_service_pb2.ReadItemsResponse(
+        modality=_MODALITIES[batch.modality],
+        ids=batch.ids,
+        pair_keys=batch.pair_keys,
+        embeddings=encode_vectors(batch.embeddings, half=True),
+    )
