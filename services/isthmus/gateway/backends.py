@@ -1,0 +1,316 @@
+"""The services behind the gateway, over gRPC: each class answers one port of `ports`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import grpc
+
+from isthmus.core.modality import Modality
+from isthmus.gateway.domain import (
+    ROW_COMPONENT_BYTES,
+    AlignedRows,
+    AlignerFiles,
+    AlignerInfo,
+    Collection,
+    Content,
+    EncodedBatch,
+    EncoderInfo,
+    Found,
+    Neighbor,
+    PairedItems,
+    Row,
+    StoredDigest,
+    StoredVector,
+    UpsertDraft,
+    UpsertReceipt,
+)
+from isthmus.gateway.messages import (
+    artefact_message,
+    attributes_message,
+    collection_of,
+    modality_message,
+    modality_of,
+    row_data,
+    rows_message,
+)
+from isthmus.runtime.base.errors import InternalError, IsthmusError, ResourceExhaustedError
+from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
+from isthmus.runtime.rpc.channel import call, stream
+from isthmus.runtime.rpc.status import from_item_error
+from isthmus.v1 import (
+    alignment_service_pb2,
+    common_pb2,
+    encoder_service_pb2,
+    index_search_service_pb2,
+    index_writer_service_pb2,
+)
+from isthmus.v1.alignment_service_pb2_grpc import AlignmentServiceStub
+from isthmus.v1.encoder_service_pb2_grpc import EncoderServiceStub
+from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
+from isthmus.v1.index_writer_service_pb2_grpc import IndexWriterServiceStub
+
+__all__ = ["AlignmentBackend", "EncoderBackend", "SearchBackend", "WriterBackend"]
+
+_WRITE_TIMEOUT_S: Final = 60.0
+"""An upsert stream may have no deadline; one commit has."""
+
+
+class EncoderBackend:
+    """An encoder service.
+
+    Args:
+        channel: To it.
+        modality: What it encodes.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, modality: Modality) -> None:
+        self._stub = EncoderServiceStub(channel)
+        self._modality = modality
+        self._name = f"{modality.value}_encoder"
+
+    async def describe(self) -> EncoderInfo:
+        """Say which encoder this is."""
+        answer = await call(self._stub.GetEncoder, encoder_service_pb2.GetEncoderRequest(), backend=self._name)
+        return EncoderInfo(
+            space=answer.space,
+            modality=modality_of(answer.modality),
+            dimension=answer.dimension,
+            context_tokens=answer.context_tokens,
+            compute_type=answer.compute_type,
+            device=answer.device,
+            encoded_items=answer.encoded_items,
+            forward_calls=answer.forward_calls,
+        )
+
+    async def encode(self, contents: Sequence[Content]) -> EncodedBatch:
+        """Encode up to 256 contents; a bad one is reported in its place.
+
+        Texts that are too long are always cut and flagged: whether that is refused is for each caller to say, and the
+        cache keeps the flag.
+
+        Raises:
+            IsthmusError: of the encoder as a whole.
+            InternalError: the answer does not cover every input once.
+        """
+        if self._modality is Modality.IMAGE:
+            inputs = [common_pb2.Input(image=content.data) for content in contents]
+        else:
+            inputs = [common_pb2.Input(text=content.data.decode()) for content in contents]
+        request = encoder_service_pb2.EncodeRequest(inputs=inputs, truncation=common_pb2.TRUNCATION_FLAG)
+        answer = await call(self._stub.Encode, request, backend=self._name)
+        batch = answer.embeddings
+        rows: list[Row | IsthmusError | None] = [None] * len(contents)
+        cut = set(answer.truncated_indexes)
+        for index, data in zip(batch.input_indexes, row_data(batch.vectors), strict=True):
+            rows[index] = Row(data, index in cut)
+        for error in answer.errors:
+            rows[error.index] = from_item_error(error)
+        whole = [row for row in rows if row is not None]
+        if len(whole) != len(contents):
+            msg = "an encoder left inputs unanswered"
+            raise InternalError(msg)
+        return EncodedBatch(
+            space=batch.space,
+            dimension=batch.vectors.dimension,
+            rows=whole,
+            queue_micros=answer.timings.queue_micros,
+            encode_micros=answer.timings.encode_micros,
+        )
+
+
+class WriterBackend:
+    """The index writer."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub = IndexWriterServiceStub(channel)
+
+    async def get_collection(self, name: str) -> Collection:
+        """Return one collection."""
+        request = index_writer_service_pb2.IndexWriterServiceGetCollectionRequest(name=name)
+        return collection_of((await call(self.stub.GetCollection, request, backend="index_writer")).collection)
+
+    async def look_up(self, collection: str, ids: Sequence[str]) -> tuple[list[StoredDigest | None], int]:
+        """Return what is stored under `ids` (None where nothing is), and the revision this was read at."""
+        request = index_writer_service_pb2.IndexWriterServiceLookupItemsRequest(collection=collection, ids=ids)
+        answer = await call(self.stub.LookupItems, request, backend="index_writer", timeout_s=_WRITE_TIMEOUT_S)
+        stored = [
+            StoredDigest(entry.content_digest, entry.space, entry.metadata_digest) if entry.found else None
+            for entry in answer.items
+        ]
+        return stored, answer.revision
+
+    async def upsert(self, collection: Collection, drafts: Sequence[UpsertDraft], *, request_id: str) -> UpsertReceipt:
+        """Store items; they are durable when this returns.
+
+        Raises:
+            ResourceExhaustedError: MESSAGE_TOO_LARGE; one mutation travels in one message.
+        """
+        request = index_writer_service_pb2.IndexWriterServiceUpsertItemsRequest(
+            collection=collection.name,
+            items=[
+                index_writer_service_pb2.StoredItem(
+                    id=draft.item_id,
+                    modality=modality_message(draft.modality),
+                    attributes=attributes_message(draft.attributes),
+                    pair_key=draft.pair_key,
+                    content_digest=draft.content_digest,
+                    thumbnail=draft.thumbnail,
+                )
+                for draft in drafts
+            ],
+            image_embeddings=_embeddings(collection, drafts, Modality.IMAGE),
+            text_embeddings=_embeddings(collection, drafts, Modality.TEXT),
+            request_id=request_id,
+        )
+        size = request.ByteSize()
+        if size > INTERNAL_RECEIVE_MAX_BYTES:
+            msg = f"items take {size} bytes with their embeddings; the limit is {INTERNAL_RECEIVE_MAX_BYTES}"
+            raise ResourceExhaustedError(
+                msg,
+                reason="MESSAGE_TOO_LARGE",
+                metadata={"field": "items", "size": str(size), "limit": str(INTERNAL_RECEIVE_MAX_BYTES)},
+            )
+        answer = await call(self.stub.UpsertItems, request, backend="index_writer", timeout_s=_WRITE_TIMEOUT_S)
+        return UpsertReceipt(
+            revision=answer.revision,
+            created_count=answer.created_count,
+            updated_count=answer.updated_count,
+            unchanged_count=answer.unchanged_count,
+            errors={error.index: from_item_error(error) for error in answer.errors},
+        )
+
+    async def create_collection(
+        self, collection: Collection, *, aligner: AlignerFiles | None, request_id: str
+    ) -> Collection:
+        """Create a collection with the name, spaces, dimensions and settings of `collection`."""
+        request = index_writer_service_pb2.IndexWriterServiceCreateCollectionRequest(
+            name=collection.name,
+            image_space=collection.image_space,
+            text_space=collection.text_space,
+            image_dimension=collection.image_dimension,
+            text_dimension=collection.text_dimension,
+            aligner=None if aligner is None else artefact_message(aligner),
+            store_thumbnails=collection.store_thumbnails,
+            request_id=request_id,
+        )
+        return collection_of((await call(self.stub.CreateCollection, request, backend="index_writer")).collection)
+
+    async def set_aligner(self, collection: str, aligner: AlignerFiles, *, request_id: str) -> Collection:
+        """Make an aligner the active one."""
+        request = index_writer_service_pb2.IndexWriterServiceSetAlignerRequest(
+            collection=collection, aligner=artefact_message(aligner), request_id=request_id
+        )
+        return collection_of((await call(self.stub.SetAligner, request, backend="index_writer")).collection)
+
+
+def _embeddings(
+    collection: Collection, drafts: Sequence[UpsertDraft], modality: Modality
+) -> common_pb2.EmbeddingBatch | None:
+    positions = [index for index, draft in enumerate(drafts) if draft.modality is modality]
+    if not positions:
+        return None
+    return common_pb2.EmbeddingBatch(
+        space=collection.space(modality),
+        vectors=rows_message([drafts[position].row for position in positions], collection.dimension(modality)),
+        input_indexes=positions,
+    )
+
+
+class SearchBackend:
+    """The index searcher."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub = IndexSearchServiceStub(channel)
+
+    async def search(
+        self,
+        collection: str,
+        rows: Sequence[Row],
+        *,
+        modality: Modality,
+        space: str,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+    ) -> Found:
+        """Search up to 256 queries of one modality."""
+        request = index_search_service_pb2.SearchRequest(
+            collection=collection,
+            modality=modality_message(modality),
+            space=space,
+            queries=rows_message(rows, len(rows[0].data) // ROW_COMPONENT_BYTES),
+            top_k=top_k,
+            item_modality=modality_message(item_modality),
+            min_revision=min_revision,
+        )
+        answer = await call(self.stub.Search, request, backend="index_search")
+        return Found(
+            neighbors=[
+                [
+                    Neighbor(neighbor.item.id, neighbor.score, neighbor.calibrated_score, neighbor)
+                    for neighbor in result.neighbors
+                ]
+                for result in answer.results
+            ],
+            revision=answer.revision,
+            space=answer.space,
+            calibration=answer.calibration,
+            align_micros=answer.timings.align_micros,
+            search_micros=answer.timings.search_micros,
+        )
+
+    async def get_vectors(
+        self, collection: str, ids: Sequence[str], *, min_revision: int
+    ) -> tuple[dict[str, StoredVector], int]:
+        """Return the embeddings of the items that are there, by id, and the revision."""
+        request = index_search_service_pb2.IndexSearchServiceGetItemsRequest(
+            collection=collection, ids=ids, include_embeddings=True, min_revision=min_revision
+        )
+        answer = await call(self.stub.GetItems, request, backend="index_search", timeout_s=_WRITE_TIMEOUT_S)
+        vectors = {}
+        for item in answer.items:
+            (data,) = row_data(item.embedding)
+            vectors[item.id] = StoredVector(modality_of(item.modality), item.space, Row(data), item.content_digest)
+        return vectors, answer.revision
+
+    async def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:
+        """Stream the collection at a pinned revision, then every item with a pair key."""
+        request = index_search_service_pb2.ReadItemsRequest(
+            collection=collection, min_revision=min_revision, paired_only=True
+        )
+        async for message in stream(self.stub.ReadItems, request, backend="index_search"):
+            if message.HasField("collection"):
+                yield collection_of(message.collection)
+            if message.ids:
+                rows = [Row(data) for data in row_data(message.embeddings)]
+                yield PairedItems(modality_of(message.modality), message.ids, message.pair_keys, rows)
+
+
+class AlignmentBackend:
+    """The alignment service."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub = AlignmentServiceStub(channel)
+
+    async def get_aligner(self, aligner: str) -> tuple[AlignerInfo, AlignerFiles]:
+        """Return an aligner, described and with its tensors."""
+        request = alignment_service_pb2.AlignmentServiceGetAlignerRequest(aligner=aligner)
+        answer = await call(self.stub.GetAligner, request, backend="alignment")
+        known = answer.aligner
+        return (
+            AlignerInfo(known.aligner, known.image_space, known.text_space, known.manifest_json),
+            AlignerFiles(answer.artefact.manifest, answer.artefact.tensors),
+        )
+
+    async def align(self, aligner: str, rows: Sequence[Row], *, modality: Modality, space: str) -> AlignedRows:
+        """Map up to 1,000 rows to the aligned space."""
+        request = alignment_service_pb2.AlignmentServiceAlignVectorsRequest(
+            aligner=aligner,
+            modality=modality_message(modality),
+            space=space,
+            vectors=rows_message(rows, len(rows[0].data) // ROW_COMPONENT_BYTES),
+        )
+        answer = await call(self.stub.AlignVectors, request, backend="alignment")
+        return AlignedRows(answer.space, answer.vectors.data, answer.vectors.dimension)

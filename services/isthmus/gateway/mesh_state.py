@@ -1,0 +1,117 @@
+"""What the mesh is made of and how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from isthmus.core.modality import Modality
+from isthmus.gateway.domain import AlignerInfo
+from isthmus.gateway.engine import GatewayEngine
+from isthmus.gateway.gather import gather_all
+from isthmus.gateway.health import BackendHealth
+from isthmus.gateway.messages import modality_message
+from isthmus.gateway.ports import EncoderPort
+from isthmus.runtime.base.errors import IsthmusError
+from isthmus.v1 import gateway_service_pb2
+
+__all__ = ["MeshState", "gateway_version"]
+
+_NOTICE: Final = "notice"
+"""The setting in an aligner's manifest that holds what a person should know of it, for example its licence."""
+
+
+def gateway_version() -> str:
+    """Return the version of the installed distribution, or `unknown` when it runs from a bare source tree."""
+    try:
+        return version("isthmus")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class MeshState:
+    """Answers GetStatus.
+
+    Args:
+        engine: Of the gateway.
+        encoders: By modality.
+        health: Of the services behind the gateway.
+        timeout_s: How long each of them may take to answer.
+    """
+
+    def __init__(
+        self,
+        engine: GatewayEngine,
+        *,
+        encoders: Mapping[Modality, EncoderPort],
+        health: BackendHealth,
+        timeout_s: float,
+    ) -> None:
+        self._engine = engine
+        self._encoders = encoders
+        self._health = health
+        self._timeout_s = timeout_s
+
+    async def status(self) -> gateway_service_pb2.GetStatusResponse:
+        """Ask everybody at once; who does not answer in time is said not to serve."""
+        encoders = await gather_all([self._encoder(modality) for modality in self._encoders])
+        writer, searcher, alignment = await gather_all(
+            [self._health.is_serving(name) for name in ("index_writer", "index_search", "alignment")]
+        )
+        aligner = await self._default_aligner()
+        return gateway_service_pb2.GetStatusResponse(
+            version=gateway_version(),
+            encoders=encoders,
+            cache=self._cache(),
+            index_writer_serving=writer,
+            index_search_serving=searcher,
+            alignment_serving=alignment,
+            default_aligner="" if aligner is None else aligner.aligner,
+            notices=[] if aligner is None else _notices(aligner),
+        )
+
+    async def _encoder(self, modality: Modality) -> gateway_service_pb2.EncoderStatus:
+        kind = modality_message(modality)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                info = await self._engine.embedder.refresh(modality)
+        except (IsthmusError, TimeoutError):
+            return gateway_service_pb2.EncoderStatus(modality=kind, serving=False)
+        return gateway_service_pb2.EncoderStatus(
+            space=info.space,
+            modality=kind,
+            dimension=info.dimension,
+            compute_type=info.compute_type,
+            device=info.device,
+            encoded_items=info.encoded_items,
+            forward_calls=info.forward_calls,
+            serving=True,
+        )
+
+    def _cache(self) -> gateway_service_pb2.CacheStatus:
+        cache = self._engine.cache
+        counts = cache.counts
+        return gateway_service_pb2.CacheStatus(
+            backend="none" if cache.backend is None else "redis",
+            serving=cache.backend is not None and cache.backend.serving,
+            local_hits=counts.local_hits,
+            backend_hits=counts.backend_hits,
+            misses=counts.misses,
+            refused=counts.refused,
+        )
+
+    async def _default_aligner(self) -> AlignerInfo | None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._engine.keeper.default_aligner()
+        except (IsthmusError, TimeoutError):
+            return None
+
+
+def _notices(aligner: AlignerInfo) -> list[str]:
+    settings = json.loads(aligner.manifest_json).get("settings", {})
+    notice = settings.get(_NOTICE)
+    return [f"aligner {aligner.aligner}: {notice}"] if isinstance(notice, str) else []

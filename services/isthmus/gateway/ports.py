@@ -1,0 +1,104 @@
+"""What the engine asks of the services behind the gateway. `backends` answers over gRPC, tests answer in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from isthmus.core.modality import Modality
+from isthmus.gateway.domain import (
+    AlignedRows,
+    AlignerFiles,
+    AlignerInfo,
+    Collection,
+    Content,
+    EncodedBatch,
+    EncoderInfo,
+    Found,
+    PairedItems,
+    Row,
+    StoredDigest,
+    StoredVector,
+    UpsertDraft,
+    UpsertReceipt,
+)
+
+__all__ = ["AlignmentPort", "EncoderPort", "SearchPort", "WriterPort"]
+
+
+class EncoderPort(Protocol):
+    """An encoder of one modality."""
+
+    async def describe(self) -> EncoderInfo:
+        """Say which encoder this is."""
+        ...
+
+    async def encode(self, contents: Sequence[Content]) -> EncodedBatch:
+        """Encode up to 256 contents; a bad one is reported in its place."""
+        ...
+
+
+class WriterPort(Protocol):
+    """The index writer."""
+
+    async def get_collection(self, name: str) -> Collection:
+        """Return one collection."""
+        ...
+
+    async def look_up(self, collection: str, ids: Sequence[str]) -> tuple[list[StoredDigest | None], int]:
+        """Return what is stored under `ids` (None where nothing is), and the revision this was read at."""
+        ...
+
+    async def upsert(self, collection: Collection, drafts: Sequence[UpsertDraft], *, request_id: str) -> UpsertReceipt:
+        """Store items; they are durable when this returns."""
+        ...
+
+    async def create_collection(
+        self, collection: Collection, *, aligner: AlignerFiles | None, request_id: str
+    ) -> Collection:
+        """Create a collection with the name, spaces, dimensions and settings of `collection`."""
+        ...
+
+    async def set_aligner(self, collection: str, aligner: AlignerFiles, *, request_id: str) -> Collection:
+        """Make an aligner the active one."""
+        ...
+
+
+class SearchPort(Protocol):
+    """The index searcher."""
+
+    async def search(
+        self,
+        collection: str,
+        rows: Sequence[Row],
+        *,
+        modality: Modality,
+        space: str,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+    ) -> Found:
+        """Search up to 256 queries of one modality."""
+        ...
+
+    async def get_vectors(
+        self, collection: str, ids: Sequence[str], *, min_revision: int
+    ) -> tuple[dict[str, StoredVector], int]:
+        """Return the embeddings of the items that are there, by id, and the revision."""
+        ...
+
+    def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:
+        """Stream the collection at a pinned revision, then every item with a pair key."""
+        ...
+
+
+class AlignmentPort(Protocol):
+    """The alignment service."""
+
+    async def get_aligner(self, aligner: str) -> tuple[AlignerInfo, AlignerFiles]:
+        """Return an aligner, described and with its tensors."""
+        ...
+
+    async def align(self, aligner: str, rows: Sequence[Row], *, modality: Modality, space: str) -> AlignedRows:
+        """Map rows to the aligned space."""
+        ...

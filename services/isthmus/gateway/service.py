@@ -1,0 +1,304 @@
+"""`isthmus.v1.GatewayService`: the wire to the engine and back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any
+
+import grpc
+
+from isthmus.gateway.assembly import Gateway
+from isthmus.gateway.collections import NewCollection, SpaceChoice
+from isthmus.gateway.config import GatewayConfig
+from isthmus.gateway.messages import collection_message
+from isthmus.gateway.upsert import UpsertCommand
+from isthmus.gateway.wire import (
+    checked_contents,
+    checked_items,
+    embed_response,
+    refuses_long,
+    report_message,
+    search_command,
+    search_response,
+    upsert_response,
+)
+from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
+from isthmus.runtime.base.limits import (
+    ALIGNER_MAX_BYTES,
+    EMBED_MAX_COUNT,
+    GATEWAY_RECEIVE_MAX_BYTES,
+    MANIFEST_MAX_BYTES,
+    UPSERT_MAX_COUNT,
+)
+from isthmus.runtime.base.names import check_count, check_item_id, check_name, check_request_id
+from isthmus.runtime.rpc.channel import call, stream
+from isthmus.runtime.rpc.server import Hosted, Registration
+from isthmus.v1 import (
+    alignment_service_pb2,
+    gateway_service_pb2,
+    index_search_service_pb2,
+    index_writer_service_pb2,
+)
+from isthmus.v1.gateway_service_pb2_grpc import GatewayServiceServicer, add_GatewayServiceServicer_to_server
+
+__all__ = ["GatewayServicer", "build"]
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _micros_since(started_s: float) -> int:
+    return int((time.monotonic() - started_s) * 1e6)
+
+
+class GatewayServicer(GatewayServiceServicer):
+    """Checks requests, asks the engine, packs answers.
+
+    Args:
+        gateway: The engine and what it stands on.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._engine = gateway.engine
+
+    async def Embed(
+        self, request: gateway_service_pb2.EmbedRequest, _context: _Context
+    ) -> gateway_service_pb2.EmbedResponse:
+        """Embed images and texts."""
+        started_s = time.monotonic()
+        inputs = request.inputs
+        check_count(inputs, field="inputs", limit=EMBED_MAX_COUNT)
+        refuse_long = refuses_long(request.truncation)
+        contents = await self._gateway.offload.run(partial(checked_contents, inputs), size_bytes=request.ByteSize())
+        answer = await self._engine.embed(contents, refuse_long=refuse_long, aligner=request.aligner)
+        return embed_response(answer, total_micros=_micros_since(started_s))
+
+    async def UpsertItems(
+        self, request_iterator: AsyncIterator[gateway_service_pb2.UpsertItemsRequest], _context: _Context
+    ) -> AsyncIterator[gateway_service_pb2.UpsertItemsResponse]:
+        """Store items; one acknowledgement a request, in order, once it is durable."""
+        async for ack in self._engine.upserter.run(self._upsert_commands(request_iterator)):
+            yield upsert_response(ack)
+
+    async def _upsert_commands(
+        self, requests: AsyncIterator[gateway_service_pb2.UpsertItemsRequest]
+    ) -> AsyncIterator[UpsertCommand]:
+        async for request in requests:
+            name = check_name(request.collection, field="collection")
+            items = request.items
+            check_count(items, field="items", limit=UPSERT_MAX_COUNT)
+            yield UpsertCommand(
+                collection=name,
+                request_id=check_request_id(request.request_id),
+                refuse_long=refuses_long(request.truncation),
+                items=await self._gateway.offload.run(partial(checked_items, items), size_bytes=request.ByteSize()),
+            )
+
+    async def SearchItems(
+        self, request: gateway_service_pb2.SearchItemsRequest, _context: _Context
+    ) -> gateway_service_pb2.SearchItemsResponse:
+        """Find the items nearest to a text, an image, a vector or another item."""
+        started_s = time.monotonic()
+        command = await self._gateway.offload.run(partial(search_command, request), size_bytes=request.ByteSize())
+        answer = await self._engine.seeker.search(command)
+        return search_response(answer, total_micros=_micros_since(started_s))
+
+    async def GetItems(
+        self, request: gateway_service_pb2.GetItemsRequest, _context: _Context
+    ) -> gateway_service_pb2.GetItemsResponse:
+        """Get items by id."""
+        answer = await call(
+            self._gateway.searcher.stub.GetItems,
+            index_search_service_pb2.IndexSearchServiceGetItemsRequest(
+                collection=check_name(request.collection, field="collection"),
+                ids=_checked_ids(request.ids),
+                include_embeddings=request.include_embeddings,
+                include_thumbnails=request.include_thumbnails,
+                min_revision=request.min_revision,
+            ),
+            backend="index_search",
+        )
+        return gateway_service_pb2.GetItemsResponse(items=answer.items, revision=answer.revision)
+
+    async def DeleteItems(
+        self, request: gateway_service_pb2.DeleteItemsRequest, _context: _Context
+    ) -> gateway_service_pb2.DeleteItemsResponse:
+        """Delete items."""
+        answer = await call(
+            self._gateway.writer.stub.DeleteItems,
+            index_writer_service_pb2.IndexWriterServiceDeleteItemsRequest(
+                collection=check_name(request.collection, field="collection"),
+                ids=_checked_ids(request.ids),
+                request_id=check_request_id(request.request_id),
+            ),
+            backend="index_writer",
+        )
+        return gateway_service_pb2.DeleteItemsResponse(revision=answer.revision, deleted_count=answer.deleted_count)
+
+    async def CreateCollection(
+        self, request: gateway_service_pb2.CreateCollectionRequest, _context: _Context
+    ) -> gateway_service_pb2.CreateCollectionResponse:
+        """Create a collection."""
+        collection = await self._engine.keeper.create(
+            NewCollection(
+                name=check_name(request.name, field="name"),
+                image=SpaceChoice(request.image_space, request.image_dimension),
+                text=SpaceChoice(request.text_space, request.text_dimension),
+                aligner=request.aligner,
+                store_thumbnails=request.store_thumbnails,
+                request_id=check_request_id(request.request_id),
+            )
+        )
+        return gateway_service_pb2.CreateCollectionResponse(collection=collection_message(collection))
+
+    async def GetCollection(
+        self, request: gateway_service_pb2.GetCollectionRequest, _context: _Context
+    ) -> gateway_service_pb2.GetCollectionResponse:
+        """Get one collection."""
+        collection = await self._gateway.writer.get_collection(check_name(request.name, field="name"))
+        return gateway_service_pb2.GetCollectionResponse(collection=collection_message(collection))
+
+    async def ListCollections(
+        self, _request: gateway_service_pb2.ListCollectionsRequest, _context: _Context
+    ) -> gateway_service_pb2.ListCollectionsResponse:
+        """List the collections."""
+        answer = await call(
+            self._gateway.writer.stub.ListCollections,
+            index_writer_service_pb2.IndexWriterServiceListCollectionsRequest(),
+            backend="index_writer",
+        )
+        return gateway_service_pb2.ListCollectionsResponse(collections=answer.collections)
+
+    async def DeleteCollection(
+        self, request: gateway_service_pb2.DeleteCollectionRequest, _context: _Context
+    ) -> gateway_service_pb2.DeleteCollectionResponse:
+        """Delete a collection and its items."""
+        await call(
+            self._gateway.writer.stub.DeleteCollection,
+            index_writer_service_pb2.IndexWriterServiceDeleteCollectionRequest(
+                name=check_name(request.name, field="name"), request_id=check_request_id(request.request_id)
+            ),
+            backend="index_writer",
+        )
+        return gateway_service_pb2.DeleteCollectionResponse()
+
+    async def Evaluate(
+        self, request: gateway_service_pb2.EvaluateRequest, _context: _Context
+    ) -> gateway_service_pb2.EvaluateResponse:
+        """Judge retrieval over a collection's pairs."""
+        name = check_name(request.collection, field="collection")
+        if request.through_search:
+            report = await self._engine.evaluator.evaluate(name, min_revision=request.min_revision)
+            return gateway_service_pb2.EvaluateResponse(report=report_message(report))
+        answer = await call(
+            self._gateway.alignment.stub.Evaluate,
+            alignment_service_pb2.AlignmentServiceEvaluateRequest(collection=name, min_revision=request.min_revision),
+            backend="alignment",
+        )
+        return gateway_service_pb2.EvaluateResponse(report=answer.report)
+
+    async def ListAligners(
+        self, _request: gateway_service_pb2.ListAlignersRequest, _context: _Context
+    ) -> gateway_service_pb2.ListAlignersResponse:
+        """List the aligners."""
+        answer = await call(
+            self._gateway.alignment.stub.ListAligners,
+            alignment_service_pb2.AlignmentServiceListAlignersRequest(),
+            backend="alignment",
+        )
+        return gateway_service_pb2.ListAlignersResponse(aligners=answer.aligners)
+
+    async def FitAligner(
+        self, request: gateway_service_pb2.FitAlignerRequest, _context: _Context
+    ) -> AsyncIterator[gateway_service_pb2.FitAlignerResponse]:
+        """Fit an aligner to a collection, with progress."""
+        steps = stream(
+            self._gateway.alignment.stub.FitAligner,
+            alignment_service_pb2.AlignmentServiceFitAlignerRequest(
+                collection=check_name(request.collection, field="collection"),
+                aligner_id=check_name(request.aligner_id, field="aligner_id"),
+                method=request.method,
+                min_revision=request.min_revision,
+                seed=request.seed,
+                request_id=check_request_id(request.request_id),
+            ),
+            backend="alignment",
+        )
+        async for step in steps:
+            aligner = step.aligner if step.HasField("aligner") else None
+            yield gateway_service_pb2.FitAlignerResponse(progress=step.progress, stage=step.stage, aligner=aligner)
+
+    async def ImportAligner(
+        self, request: gateway_service_pb2.ImportAlignerRequest, _context: _Context
+    ) -> gateway_service_pb2.ImportAlignerResponse:
+        """Keep an aligner that was trained elsewhere."""
+        artefact = request.artefact
+        _check_size("artefact.manifest", len(artefact.manifest), MANIFEST_MAX_BYTES)
+        _check_size("artefact.tensors", len(artefact.tensors), ALIGNER_MAX_BYTES)
+        answer = await call(
+            self._gateway.alignment.stub.ImportAligner,
+            alignment_service_pb2.AlignmentServiceImportAlignerRequest(
+                artefact=artefact, request_id=check_request_id(request.request_id)
+            ),
+            backend="alignment",
+        )
+        return gateway_service_pb2.ImportAlignerResponse(aligner=answer.aligner)
+
+    async def PromoteAligner(
+        self, request: gateway_service_pb2.PromoteAlignerRequest, _context: _Context
+    ) -> gateway_service_pb2.PromoteAlignerResponse:
+        """Make an aligner the active one of a collection."""
+        if not request.aligner:
+            msg = "aligner is required"
+            raise InvalidArgumentError(msg, reason="FIELD_REQUIRED", metadata={"field": "aligner"})
+        collection = await self._engine.keeper.promote(
+            check_name(request.collection, field="collection"),
+            request.aligner,
+            allow_unverified=request.allow_unverified,
+            request_id=check_request_id(request.request_id),
+        )
+        return gateway_service_pb2.PromoteAlignerResponse(collection=collection_message(collection))
+
+    async def GetStatus(
+        self, _request: gateway_service_pb2.GetStatusRequest, _context: _Context
+    ) -> gateway_service_pb2.GetStatusResponse:
+        """Say what the mesh is made of and how it is."""
+        return await self._gateway.state.status()
+
+
+def _checked_ids(ids: Sequence[str]) -> list[str]:
+    check_count(ids, field="ids", limit=UPSERT_MAX_COUNT)
+    return [check_item_id(item_id) for item_id in ids]
+
+
+def _check_size(field: str, size: int, limit: int) -> None:
+    if size > limit:
+        msg = f"{field} has {size} bytes; the limit is {limit}"
+        raise ResourceExhaustedError(
+            msg, reason="LIMIT_EXCEEDED", metadata={"field": field, "size": str(size), "limit": str(limit)}
+        )
+
+
+def build(config: GatewayConfig) -> Hosted:
+    """Return a gateway to host; needs a running event loop.
+
+    Raises:
+        ValueError: the secret's file or the Redis URL is wrong.
+        OSError: the secret's file cannot be made or read.
+    """
+    gateway = Gateway(config)
+    servicer = GatewayServicer(gateway)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_GatewayServiceServicer_to_server(servicer, server)
+
+    return Hosted(
+        name="gateway",
+        registrations=[Registration("isthmus.v1.GatewayService", register)],
+        warm=gateway.warm,
+        close=gateway.close,
+        public=True,
+        receive_max_bytes=GATEWAY_RECEIVE_MAX_BYTES,
+    )

@@ -1,0 +1,259 @@
+"""Requests of `GatewayService` to what the engine takes, and back. Everything from the wire is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar, cast
+
+from isthmus.core.metrics import MixedRetrieval, RecallAt
+from isthmus.core.modality import Modality
+from isthmus.gateway.domain import Content, Stages
+from isthmus.gateway.engine import EmbedAnswer, SpacedRows
+from isthmus.gateway.evaluate import SearchReport
+from isthmus.gateway.messages import attribute_values, modality_of
+from isthmus.gateway.search import ItemQuery, SearchAnswer, SearchCommand
+from isthmus.gateway.upsert import UpsertAck
+from isthmus.gateway.upsert_plan import CheckedItem, refuse_duplicates
+from isthmus.gateway.validation import GivenVector, check_thumbnail, image_content, text_content, vector_row
+from isthmus.runtime.base.digests import metadata_digest
+from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
+from isthmus.runtime.base.limits import TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
+from isthmus.runtime.base.names import check_item_id, check_name, check_pair_key, check_space
+from isthmus.runtime.rpc.codec import check_modality, decode_vectors, unknown_enum
+from isthmus.runtime.rpc.status import item_error
+from isthmus.v1 import common_pb2, gateway_service_pb2
+
+__all__ = [
+    "checked_contents",
+    "checked_items",
+    "embed_response",
+    "refuses_long",
+    "report_message",
+    "search_command",
+    "search_response",
+    "upsert_response",
+]
+
+Message = TypeVar("Message")
+Checked = TypeVar("Checked")
+
+_CONTENT: Final = "content"
+_QUERY: Final = "query"
+_REFUSES: Final[Mapping[int, bool]] = {
+    common_pb2.TRUNCATION_UNSPECIFIED: False,
+    common_pb2.TRUNCATION_FLAG: False,
+    common_pb2.TRUNCATION_REFUSE: True,
+}
+
+
+def refuses_long(truncation: int) -> bool:
+    """Return whether texts that do not fit the context are refused.
+
+    Raises:
+        InvalidArgumentError: UNKNOWN_ENUM_VALUE.
+    """
+    refuses = _REFUSES.get(truncation)
+    if refuses is None:
+        field = "truncation"
+        raise unknown_enum(field)
+    return refuses
+
+
+def _each(messages: Sequence[Message], check: Callable[[Message], Checked]) -> list[Checked | IsthmusError]:
+    """Return what `check` makes of each message, or the error it raises."""
+    checked: list[Checked | IsthmusError] = []
+    for message in messages:
+        try:
+            checked.append(check(message))
+        except IsthmusError as error:
+            checked.append(error)
+    return checked
+
+
+def checked_contents(inputs: Sequence[common_pb2.Input]) -> list[Content | IsthmusError]:
+    """Return each input as content, or what is wrong with it."""
+    return _each(inputs, _content)
+
+
+def _content(message: common_pb2.Input) -> Content:
+    kind = message.WhichOneof("content")
+    if kind == "text":
+        return text_content(message.text)
+    if kind == "image":
+        return image_content(message.image)
+    raise _nothing_in(_CONTENT)
+
+
+def _nothing_in(field: str) -> IsthmusError:
+    msg = f"{field} is required"
+    return InvalidArgumentError(msg, reason="EMPTY_INPUT", metadata={"field": field})
+
+
+def checked_items(items: Sequence[gateway_service_pb2.UpsertItem]) -> list[CheckedItem | IsthmusError]:
+    """Return each item checked, or what is wrong with it; the second of two with one id is refused."""
+    return refuse_duplicates(_each(items, _item))
+
+
+def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
+    item_id = check_item_id(message.id)
+    pair_key = check_pair_key(message.pair_key)
+    thumbnail = check_thumbnail(message.thumbnail)
+    attributes = attribute_values(message.attributes)
+    kind = message.WhichOneof("content")
+    source: Content | GivenVector
+    if kind == "text":
+        source = text_content(message.text)
+    elif kind == "image":
+        source = image_content(message.image)
+    elif kind == "vector":
+        source = _vector(message.vector)
+    else:
+        raise _nothing_in(_CONTENT)
+    return CheckedItem(
+        item_id=item_id,
+        source=source,
+        attributes=attributes,
+        pair_key=pair_key,
+        thumbnail=thumbnail,
+        metadata_digest=metadata_digest(
+            source.modality.value, attributes=attributes, pair_key=pair_key, thumbnail=thumbnail
+        ),
+    )
+
+
+def _vector(message: gateway_service_pb2.SpacedVector) -> GivenVector:
+    modality = modality_of(check_modality(message.modality, field="vector.modality"))
+    space = check_space(message.space, field="vector.space")
+    values = decode_vectors(message.vector, field="vector.vector", max_rows=1)
+    return GivenVector(modality, space, vector_row(values, field="vector.vector"), values.shape[1])
+
+
+def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCommand:
+    """Return a search.
+
+    Raises:
+        InvalidArgumentError: a field is missing or wrong.
+        ResourceExhaustedError: LIMIT_EXCEEDED for `top_k`; an image or a text over its limit.
+    """
+    name = check_name(request.collection, field="collection")
+    if request.top_k > TOP_K_MAX_COUNT:
+        msg = f"top_k is {request.top_k}; the limit is {TOP_K_MAX_COUNT}"
+        raise ResourceExhaustedError(
+            msg,
+            reason="LIMIT_EXCEEDED",
+            metadata={"field": "top_k", "limit": str(TOP_K_MAX_COUNT), "value": str(request.top_k)},
+        )
+    wanted = check_modality(request.modality, field="modality", allow_any=True)
+    return SearchCommand(
+        collection=name,
+        query=_query(request),
+        top_k=request.top_k or TOP_K_DEFAULT_COUNT,
+        item_modality=modality_of(wanted) if wanted else None,
+        min_revision=request.min_revision,
+    )
+
+
+def _query(request: gateway_service_pb2.SearchItemsRequest) -> Content | GivenVector | ItemQuery:
+    kind = request.WhichOneof("query")
+    if kind == "text":
+        return text_content(request.text)
+    if kind == "image":
+        return image_content(request.image)
+    if kind == "vector":
+        return _vector(request.vector)
+    if kind == "item_id":
+        return ItemQuery(check_item_id(request.item_id))
+    raise _nothing_in(_QUERY)
+
+
+def _timings(stages: Stages, total_micros: int) -> common_pb2.Timings:
+    return common_pb2.Timings(
+        total_micros=total_micros,
+        queue_micros=stages.queue_micros,
+        encode_micros=stages.encode_micros,
+        align_micros=stages.align_micros,
+        search_micros=stages.search_micros,
+        cache_hits=stages.cache_hits,
+        cache_misses=stages.cache_misses,
+    )
+
+
+def _item_errors(errors: Mapping[int, IsthmusError]) -> list[common_pb2.ItemError]:
+    return [item_error(position, errors[position]) for position in sorted(errors)]
+
+
+def _batch(rows: SpacedRows | None) -> common_pb2.EmbeddingBatch | None:
+    if rows is None:
+        return None
+    kind = common_pb2.VECTOR_TYPE_FLOAT32 if rows.aligned else common_pb2.VECTOR_TYPE_FLOAT16
+    return common_pb2.EmbeddingBatch(
+        space=rows.space,
+        vectors=common_pb2.Vectors(data=rows.data, dimension=rows.dimension, type=kind),
+        input_indexes=rows.positions,
+    )
+
+
+def embed_response(answer: EmbedAnswer, *, total_micros: int) -> gateway_service_pb2.EmbedResponse:
+    """Return the answer to Embed."""
+    return gateway_service_pb2.EmbedResponse(
+        image_embeddings=_batch(answer.batches.get(Modality.IMAGE)),
+        text_embeddings=_batch(answer.batches.get(Modality.TEXT)),
+        errors=_item_errors(answer.errors),
+        truncated_indexes=answer.truncated,
+        timings=_timings(answer.stages, total_micros),
+    )
+
+
+def upsert_response(ack: UpsertAck) -> gateway_service_pb2.UpsertItemsResponse:
+    """Return the acknowledgement of one upsert."""
+    return gateway_service_pb2.UpsertItemsResponse(
+        request_id=ack.request_id,
+        revision=ack.revision,
+        created_count=ack.created_count,
+        updated_count=ack.updated_count,
+        unchanged_count=ack.unchanged_count,
+        errors=_item_errors(ack.errors),
+        truncated_indexes=ack.truncated,
+        timings=_timings(ack.stages, ack.total_micros),
+    )
+
+
+def search_response(answer: SearchAnswer, *, total_micros: int) -> gateway_service_pb2.SearchItemsResponse:
+    """Return the answer to SearchItems."""
+    return gateway_service_pb2.SearchItemsResponse(
+        neighbors=[cast("common_pb2.Neighbor", neighbor.record) for neighbor in answer.neighbors],
+        revision=answer.revision,
+        space=answer.space,
+        calibration=cast("common_pb2.CalibrationSource.ValueType", answer.calibration),
+        truncated=answer.truncated,
+        degraded=answer.degraded,
+        timings=_timings(answer.stages, total_micros),
+    )
+
+
+def report_message(found: SearchReport) -> common_pb2.EvaluationReport:
+    """Return the report of an evaluation through search."""
+    report = found.report
+    return common_pb2.EvaluationReport(
+        pairs=report.pair_count,
+        image_queries=report.image_query_count,
+        text_queries=report.text_query_count,
+        t2i=_recall(report.t2i),
+        i2t=_recall(report.i2t),
+        mixed_image_query=_mixed(report.mixed_image_query),
+        mixed_text_query=_mixed(report.mixed_text_query),
+        aligner=found.collection.aligner,
+        revision=found.collection.revision,
+        through_search=True,
+        calibration=cast("common_pb2.CalibrationSource.ValueType", found.calibration),
+    )
+
+
+def _recall(recall: RecallAt) -> common_pb2.RecallAt:
+    return common_pb2.RecallAt(r1=recall.r1, r5=recall.r5, r10=recall.r10)
+
+
+def _mixed(mixed: MixedRetrieval) -> common_pb2.MixedRetrieval:
+    return common_pb2.MixedRetrieval(
+        r1=mixed.r1, r10=mixed.r10, r20=mixed.r20, ndcg10=mixed.ndcg10, own_share=mixed.own_share
+    )
