@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import shutil
-import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +24,9 @@ __all__ = ["RedisServer", "find_redis"]
 log = logging.getLogger("isthmus.deploy")
 
 _START_TIMEOUT_S: Final = 5.0
-_PR_SET_PDEATHSIG: Final = 1
+_LAUNCHER: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+"""Asks the kernel for a SIGTERM when the parent dies (PR_SET_PDEATHSIG), then becomes Redis: a mesh that is killed -9
+leaves no Redis behind. Done in a fresh interpreter because code between fork and exec is unsafe beside threads."""
 _DANGEROUS: Final = ("EVAL", "EVALSHA", "SCRIPT", "CONFIG", "MODULE", "DEBUG", "SLAVEOF", "REPLICAOF")
 """Commands a cache never needs; scripting was Redis's way in more than once."""
 
@@ -41,10 +42,6 @@ def find_redis() -> str | None:
         if bundled.exists():
             return str(bundled)
     return None
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class RedisServer:
@@ -81,12 +78,10 @@ class RedisServer:
             return False
         self._socket_path.unlink(missing_ok=True)
         self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - a fixed command; fork takes a millisecond
-            self._command(binary),
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, *self._command(binary)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # A mesh that is killed -9 must leave no Redis behind. Only prctl runs between fork and exec.
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
         )
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline and self._process.poll() is None:

@@ -1,0 +1,1 @@
+"""The alignment service: keeps aligners, fits them, applies them, judges them."""

@@ -1,0 +1,59 @@
+"""What the engine needs from the outside: a way to read a collection's items."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.core.aligners import Artefact
+from isthmus.core.modality import Modality
+
+__all__ = ["CollectionHead", "ItemBatch", "ItemReader"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionHead:
+    """A collection at a pinned revision."""
+
+    image_space: str
+    """Raw space of its images; empty when it holds none."""
+    text_space: str
+    """Raw space of its texts; empty when it holds none."""
+    revision: int
+    """The revision that every batch is read at."""
+    aligner: Artefact | None
+    """The active aligner."""
+    item_count: int
+    """Live items of both modalities."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemBatch:
+    """Some items of one modality."""
+
+    modality: Modality
+    ids: Sequence[str]
+    pair_keys: Sequence[str]
+    """One an item; empty where it has none."""
+    vectors: NDArray[np.float32]
+    """(n, d) float32, canonical raw embeddings."""
+
+
+class ItemReader(Protocol):
+    """Reads collections; the gRPC one lives in `service.py`."""
+
+    def read(
+        self, collection: str, *, min_revision: int, paired_only: bool
+    ) -> AsyncIterator[CollectionHead | ItemBatch]:
+        """Yield the head once, then batches until the collection is read.
+
+        Args:
+            collection: Its name, in the tenant of the call being served.
+            min_revision: Read at this revision or a later one.
+            paired_only: Leave out items without a pair key.
+        """
+        ...

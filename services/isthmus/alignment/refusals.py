@@ -1,0 +1,63 @@
+"""What the numerics refuse, in the words of the service: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from isthmus.core.errors import (
+    ArtefactError,
+    CoreError,
+    InvalidVectorError,
+    NotEnoughItemsError,
+    ShapeError,
+    SpacesMismatchError,
+)
+from isthmus.runtime.base.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    IsthmusError,
+    NotFoundError,
+)
+
+__all__ = ["PROMOTE_COMMAND", "no_aligner", "not_found", "translated"]
+
+PROMOTE_COMMAND: Final = "isthmus aligners promote ALIGNER --collection COLLECTION"
+"""What gives a collection an active aligner."""
+
+_TABLE: Final[Mapping[type[CoreError], Callable[[str], IsthmusError]]] = {
+    ArtefactError: lambda msg: InvalidArgumentError(msg, reason="ARTEFACT_DAMAGED"),
+    InvalidVectorError: lambda msg: InvalidArgumentError(msg, reason="INVALID_VECTOR"),
+    NotEnoughItemsError: lambda msg: FailedPreconditionError(msg, reason="NOT_ENOUGH_PAIRS"),
+    ShapeError: lambda msg: InvalidArgumentError(msg, reason="INVALID_VECTOR"),
+    SpacesMismatchError: lambda msg: FailedPreconditionError(msg, reason="ALIGNER_SPACES_MISMATCH"),
+}
+
+
+@contextmanager
+def translated(*, stored: bool = False) -> Iterator[None]:
+    """Turn a CoreError raised inside into the domain error a caller sees.
+
+    Args:
+        stored: The artefact at hand is one of ours, so damage is data loss and not a bad argument.
+    """
+    try:
+        yield
+    except CoreError as error:
+        if stored and isinstance(error, ArtefactError):
+            raise DataLossError(str(error), reason="ARTEFACT_DAMAGED") from error
+        raise _TABLE[type(error)](str(error)) from error
+
+
+def not_found() -> NotFoundError:
+    """Return the error for an aligner that is not there."""
+    msg = "aligner: there is none of that name and revision"
+    return NotFoundError(msg, reason="ALIGNER_NOT_FOUND", metadata={"field": "aligner"})
+
+
+def no_aligner() -> FailedPreconditionError:
+    """Return the error for a collection whose modalities nothing joins."""
+    msg = f"the collection has two raw spaces and no active aligner; make one active with: {PROMOTE_COMMAND}"
+    return FailedPreconditionError(msg, reason="NO_ALIGNER", metadata={"command": PROMOTE_COMMAND})

@@ -1,0 +1,258 @@
+"""`isthmus.v1.AlignmentService`: the wire to the engine and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+
+import grpc
+
+from isthmus.alignment.config import AlignmentConfig
+from isthmus.alignment.engine import AlignmentEngine, CollectionReport
+from isthmus.alignment.ports import CollectionHead, ItemBatch
+from isthmus.alignment.refusals import translated
+from isthmus.core.aligners import Artefact
+from isthmus.core.calibration import CalibrationSource
+from isthmus.core.metrics import MixedRetrieval, RecallAt
+from isthmus.core.modality import Modality
+from isthmus.runtime.base import context
+from isthmus.runtime.base.errors import InvalidArgumentError
+from isthmus.runtime.base.limits import UPSERT_MAX_COUNT
+from isthmus.runtime.base.names import check_name, check_request_id, check_space
+from isthmus.runtime.rpc.channel import open_channel, stream
+from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
+from isthmus.runtime.rpc.server import Hosted, Registration
+from isthmus.v1 import alignment_service_pb2, common_pb2, index_search_service_pb2
+from isthmus.v1.alignment_service_pb2_grpc import AlignmentServiceServicer, add_AlignmentServiceServicer_to_server
+from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
+
+__all__ = ["AlignmentServicer", "GrpcItemReader", "build"]
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+_MODALITIES: Final = {common_pb2.MODALITY_IMAGE: Modality.IMAGE, common_pb2.MODALITY_TEXT: Modality.TEXT}
+_SOURCES: Final = {
+    CalibrationSource.FITTED: common_pb2.CALIBRATION_SOURCE_FITTED,
+    CalibrationSource.ESTIMATED: common_pb2.CALIBRATION_SOURCE_ESTIMATED,
+    CalibrationSource.DEFAULT: common_pb2.CALIBRATION_SOURCE_DEFAULT,
+}
+
+
+class GrpcItemReader:
+    """Reads items from the index searcher.
+
+    Args:
+        channel: To the searcher.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = IndexSearchServiceStub(channel)
+
+    async def read(
+        self, collection: str, *, min_revision: int, paired_only: bool
+    ) -> AsyncIterator[CollectionHead | ItemBatch]:
+        """Yield the head once, then batches until the collection is read.
+
+        Raises:
+            IsthmusError: What the searcher refused with, UNAVAILABLE when it cannot be reached.
+        """
+        request = index_search_service_pb2.ReadItemsRequest(
+            collection=collection, min_revision=min_revision, paired_only=paired_only
+        )
+        async for message in stream(self._stub.ReadItems, request, backend="index_search"):
+            if message.HasField("collection"):
+                yield _head(message)
+            else:
+                yield ItemBatch(
+                    modality=_MODALITIES[message.modality],
+                    ids=list(message.ids),
+                    pair_keys=list(message.pair_keys),
+                    vectors=decode_vectors(message.embeddings, field="embeddings", max_rows=UPSERT_MAX_COUNT),
+                )
+
+
+class AlignmentServicer(AlignmentServiceServicer):
+    """Checks requests, asks the engine, packs answers.
+
+    Args:
+        engine: The engine.
+    """
+
+    def __init__(self, engine: AlignmentEngine) -> None:
+        self._engine = engine
+
+    async def ListAligners(
+        self, _request: alignment_service_pb2.AlignmentServiceListAlignersRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceListAlignersResponse:
+        """List the newest revision of every aligner the tenant sees."""
+        found = await self._engine.list_newest(_tenant())
+        return alignment_service_pb2.AlignmentServiceListAlignersResponse(aligners=[_described(one) for one in found])
+
+    async def GetAligner(
+        self, request: alignment_service_pb2.AlignmentServiceGetAlignerRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceGetAlignerResponse:
+        """Get one aligner with its tensors."""
+        artefact = await self._engine.get(_tenant(), _reference(request.aligner))
+        manifest, tensors = artefact.to_bytes()
+        return alignment_service_pb2.AlignmentServiceGetAlignerResponse(
+            artefact=common_pb2.AlignerArtefact(manifest=manifest, tensors=tensors), aligner=_described(artefact)
+        )
+
+    async def ImportAligner(
+        self, request: alignment_service_pb2.AlignmentServiceImportAlignerRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceImportAlignerResponse:
+        """Keep an artefact that was trained elsewhere."""
+        artefact = await self._engine.keep(
+            _tenant(),
+            manifest=request.artefact.manifest,
+            tensors=request.artefact.tensors,
+            request_id=check_request_id(request.request_id),
+        )
+        return alignment_service_pb2.AlignmentServiceImportAlignerResponse(aligner=_described(artefact))
+
+    async def FitAligner(
+        self, request: alignment_service_pb2.AlignmentServiceFitAlignerRequest, _context: _Context
+    ) -> AsyncIterator[alignment_service_pb2.AlignmentServiceFitAlignerResponse]:
+        """Fit an aligner to a collection's pairs, with progress."""
+        steps = self._engine.fit(
+            _tenant(),
+            check_name(request.collection, field="collection"),
+            aligner_id=check_name(request.aligner_id, field="aligner_id"),
+            method=request.method,
+            seed=request.seed,
+            min_revision=request.min_revision,
+            request_id=check_request_id(request.request_id),
+        )
+        async for step in steps:
+            yield alignment_service_pb2.AlignmentServiceFitAlignerResponse(
+                progress=step.progress,
+                stage=step.stage,
+                aligner=None if step.artefact is None else _described(step.artefact),
+            )
+
+    async def AlignVectors(
+        self, request: alignment_service_pb2.AlignmentServiceAlignVectorsRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceAlignVectorsResponse:
+        """Map raw vectors to the aligned space."""
+        space, vectors = await self._engine.align(
+            _tenant(),
+            _reference(request.aligner),
+            decode_vectors(request.vectors, field="vectors", max_rows=UPSERT_MAX_COUNT),
+            modality=_MODALITIES[check_modality(request.modality, field="modality")],
+            space=check_space(request.space, field="space"),
+        )
+        return alignment_service_pb2.AlignmentServiceAlignVectorsResponse(space=space, vectors=encode_vectors(vectors))
+
+    async def Evaluate(
+        self, request: alignment_service_pb2.AlignmentServiceEvaluateRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceEvaluateResponse:
+        """Judge retrieval over a collection's pairs from exact similarities."""
+        found = await self._engine.evaluate(
+            _tenant(),
+            check_name(request.collection, field="collection"),
+            min_revision=request.min_revision,
+            reference=_reference(request.aligner) if request.aligner else None,
+        )
+        return alignment_service_pb2.AlignmentServiceEvaluateResponse(report=_report(found))
+
+
+def build(config: AlignmentConfig) -> Hosted:
+    """Make the service; it verifies the shipped aligners when it is warmed.
+
+    Args:
+        config: Its settings.
+    """
+    channel: grpc.aio.Channel | None = None
+    engine: AlignmentEngine | None = None
+
+    def register(server: grpc.aio.Server) -> None:
+        nonlocal channel, engine
+        channel = open_channel(config.index_search_address)
+        engine = AlignmentEngine(config, GrpcItemReader(channel))
+        add_AlignmentServiceServicer_to_server(AlignmentServicer(engine), server)
+
+    async def warm() -> None:
+        await cast("AlignmentEngine", engine).start()
+
+    async def close() -> None:
+        if engine is not None and channel is not None:
+            await engine.close()
+            await channel.close()
+
+    return Hosted(
+        name="alignment",
+        registrations=(Registration(service="isthmus.v1.AlignmentService", register=register),),
+        warm=warm,
+        close=close,
+    )
+
+
+def _tenant() -> str:
+    return check_name(context.current().tenant, field="tenant")
+
+
+def _reference(reference: str) -> str:
+    """Return `aligner_id` or `aligner_id@revision`, checked: it names a folder.
+
+    Raises:
+        InvalidArgumentError: FIELD_REQUIRED, INVALID_NAME or INVALID_FIELD.
+    """
+    if not reference:
+        msg = "aligner is required"
+        raise InvalidArgumentError(msg, reason="FIELD_REQUIRED", metadata={"field": "aligner"})
+    check_name(reference.partition("@")[0], field="aligner")
+    return check_space(reference, field="aligner") if "@" in reference else reference
+
+
+def _head(message: index_search_service_pb2.ReadItemsResponse) -> CollectionHead:
+    artefact: Artefact | None = None
+    if message.HasField("aligner"):
+        with translated(stored=True):
+            artefact = Artefact.from_bytes(message.aligner.manifest, message.aligner.tensors)
+    collection = message.collection
+    return CollectionHead(
+        image_space=collection.image_space,
+        text_space=collection.text_space,
+        revision=collection.revision,
+        aligner=artefact,
+        item_count=collection.image_count + collection.text_count,
+    )
+
+
+def _described(artefact: Artefact) -> common_pb2.Aligner:
+    manifest = artefact.manifest
+    return common_pb2.Aligner(
+        aligner=artefact.space,
+        method=manifest.method,
+        image_space=manifest.image_space,
+        text_space=manifest.text_space,
+        dimension=manifest.dimension,
+        manifest_json=artefact.manifest_bytes.decode(),
+    )
+
+
+def _report(found: CollectionReport) -> common_pb2.EvaluationReport:
+    report = found.report
+    return common_pb2.EvaluationReport(
+        pairs=report.pair_count,
+        image_queries=report.image_query_count,
+        text_queries=report.text_query_count,
+        t2i=_recall(report.t2i),
+        i2t=_recall(report.i2t),
+        mixed_image_query=_mixed(report.mixed_image_query),
+        mixed_text_query=_mixed(report.mixed_text_query),
+        aligner=found.aligner,
+        revision=found.revision,
+        through_search=False,
+        calibration=_SOURCES[found.calibration],
+    )
+
+
+def _recall(recall: RecallAt) -> common_pb2.RecallAt:
+    return common_pb2.RecallAt(r1=recall.r1, r5=recall.r5, r10=recall.r10)
+
+
+def _mixed(mixed: MixedRetrieval) -> common_pb2.MixedRetrieval:
+    return common_pb2.MixedRetrieval(
+        r1=mixed.r1, r10=mixed.r10, r20=mixed.r20, ndcg10=mixed.ndcg10, own_share=mixed.own_share
+    )
