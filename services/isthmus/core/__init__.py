@@ -1,0 +1,25 @@
+"""Pure numerics: no gRPC, no Ray, no Redis, no FAISS, no torch."""
+
+from __future__ import annotations
+
+from isthmus.core.canonical import canonical
+from isthmus.core.errors import (
+    ArtefactError,
+    CoreError,
+    InvalidVectorError,
+    NotEnoughItemsError,
+    ShapeError,
+    SpacesMismatchError,
+)
+from isthmus.core.modality import Modality
+
+__all__ = [
+    "ArtefactError",
+    "CoreError",
+    "InvalidVectorError",
+    "Modality",
+    "NotEnoughItemsError",
+    "ShapeError",
+    "SpacesMismatchError",
+    "canonical",
+]

@@ -1,0 +1,157 @@
+"""Fit a calibration, with match probabilities, to pairs that the aligner has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from isthmus.core.calibration.calibration import (
+    MODALITY_PAIRS,
+    Calibration,
+    CalibrationSource,
+    ScoreCurve,
+    floor_scale,
+)
+from isthmus.core.calibration.estimate import SAMPLE_MINIMUM, best_impostors
+from isthmus.core.errors import NotEnoughItemsError, ShapeError
+from isthmus.core.keys import key_codes
+from isthmus.core.modality import Modality
+
+__all__ = ["FIT_LIMIT", "fit_calibration"]
+
+FIT_LIMIT: Final = 8_192
+"""Vectors a modality that a fit looks at."""
+
+_CANDIDATES: Final = 200
+"""Best-scoring items a query that its curve is fitted on: the merge never decides about the rest."""
+_MATCHES_MINIMUM: Final = 32
+"""Matches below which a modality pair has no curve of its own."""
+_SLOPE_MIN: Final = 0.01
+_BLOCK_ROWS: Final = 256
+
+
+def fit_calibration(
+    image_vectors: NDArray[np.float32],
+    text_vectors: NDArray[np.float32],
+    *,
+    image_keys: Sequence[str | None],
+    text_keys: Sequence[str | None],
+) -> Calibration:
+    """Fit location, scale and match probability of each modality pair.
+
+    Location and scale are those of the best impostor, as in `estimate_calibration`. The probability is a logistic
+    curve in z (Platt 1999) over each query's best 200 candidates, matches against impostors, prior included: of the
+    modality that holds more of the matches, more is shown. A modality pair without matches of its own (photos of which
+    each was taken once) borrows the curve of its query modality's other pair: an item that stands out as much among
+    its kind counts as much.
+
+    Args:
+        image_vectors: (n, d) float32, rows unit-norm, aligned; n from 64 to 8,192.
+        text_vectors: (m, d) float32, rows unit-norm, aligned; m from 64 to 8,192.
+        image_keys: n pair keys; None or empty where an item has none.
+        text_keys: m pair keys.
+
+    Returns:
+        A FITTED calibration.
+
+    Raises:
+        ShapeError: Lengths do not agree, or there are too many vectors.
+        NotEnoughItemsError: There are too few vectors, impostors, or matches across the modalities.
+    """
+    if (len(image_vectors), len(text_vectors)) != (len(image_keys), len(text_keys)):
+        msg = "pair_keys: need one for each vector"
+        raise ShapeError(msg)
+    if max(len(image_vectors), len(text_vectors)) > FIT_LIMIT:
+        msg = f"vectors: {max(len(image_vectors), len(text_vectors))} rows to calibrate on, at most {FIT_LIMIT}"
+        raise ShapeError(msg)
+    if (count := min(len(image_vectors), len(text_vectors))) < SAMPLE_MINIMUM:
+        msg = f"vectors: {count} of a modality to calibrate on, at least {SAMPLE_MINIMUM}"
+        raise NotEnoughItemsError(msg)
+
+    image_codes, text_codes = key_codes(image_keys, text_keys)
+    vectors = {Modality.IMAGE: image_vectors, Modality.TEXT: text_vectors}
+    codes = {Modality.IMAGE: image_codes, Modality.TEXT: text_codes}
+    standard = {pair: _location_and_scale(*pair, vectors=vectors, codes=codes, count=count) for pair in MODALITY_PAIRS}
+    lines: dict[tuple[Modality, Modality], tuple[float, float]] = {}
+    # Across the modalities first: those lines must exist, the others may have to borrow them.
+    for query, item in sorted(MODALITY_PAIRS, key=lambda pair: pair[0] is pair[1]):
+        scores, matches = _candidates(query, item, vectors=vectors, codes=codes)
+        if matches.sum() >= _MATCHES_MINIMUM:
+            location, scale = standard[query, item]
+            lines[query, item] = _logistic((scores - location) / scale, matches)
+        elif query is item:
+            lines[query, item] = lines[query, query.other]
+        else:
+            msg = f"pairs: {int(matches.sum())} matches to calibrate on, at least {_MATCHES_MINIMUM}"
+            raise NotEnoughItemsError(msg)
+    return Calibration(
+        source=CalibrationSource.FITTED,
+        curves={
+            pair: ScoreCurve(
+                location=standard[pair][0], scale=standard[pair][1], slope=lines[pair][0], intercept=lines[pair][1]
+            )
+            for pair in MODALITY_PAIRS
+        },
+    )
+
+
+def _location_and_scale(
+    query: Modality,
+    item: Modality,
+    *,
+    vectors: Mapping[Modality, NDArray[np.float32]],
+    codes: Mapping[Modality, NDArray[np.int64]],
+    count: int,
+) -> tuple[float, float]:
+    """Return mean and standard deviation of the best impostor among `count` items, evenly spread over all."""
+    rows = {modality: np.linspace(0, len(vectors[modality]) - 1, count).astype(np.intp) for modality in (query, item)}
+    best = best_impostors(
+        vectors[query][rows[query]],
+        vectors[item][rows[item]],
+        query_codes=codes[query][rows[query]],
+        item_codes=codes[item][rows[item]],
+        same=query is item,
+    )
+    if len(best) < SAMPLE_MINIMUM:
+        msg = f"vectors: {len(best)} queries with an impostor to calibrate on, at least {SAMPLE_MINIMUM}"
+        raise NotEnoughItemsError(msg)
+    return float(best.mean()), floor_scale(float(best.std()))
+
+
+def _candidates(
+    query: Modality,
+    item: Modality,
+    *,
+    vectors: Mapping[Modality, NDArray[np.float32]],
+    codes: Mapping[Modality, NDArray[np.int64]],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the scores of each query's best candidates and which of them match, flat."""
+    scores: list[NDArray[np.float64]] = []
+    matches: list[NDArray[np.bool_]] = []
+    for rows in _blocks(len(vectors[query])):
+        block = (vectors[query][rows] @ vectors[item].T).astype(np.float64)
+        if query is item:
+            block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
+        depth = min(_CANDIDATES, block.shape[1])
+        top = np.argpartition(-block, depth - 1, axis=1)[:, :depth]
+        top_scores = np.take_along_axis(block, top, axis=1)
+        top_matches = codes[query][rows, None] == codes[item][top]
+        real = np.isfinite(top_scores)
+        scores.append(top_scores[real])
+        matches.append(top_matches[real])
+    return np.concatenate(scores), np.concatenate(matches)
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _BLOCK_ROWS):
+        yield slice(start, min(start + _BLOCK_ROWS, count))
+
+
+def _logistic(z: NDArray[np.float64], matches: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return slope and intercept of the match probability in z, the slope kept above zero."""
+    fitted = LogisticRegression().fit(z[:, None], matches)
+    return max(float(fitted.coef_[0, 0]), _SLOPE_MIN), float(fitted.intercept_[0])
