@@ -1,0 +1,115 @@
+"""`isthmus aligners`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from isthmus.cli.collections import show_collection
+from isthmus.cli.failures import reporting
+from isthmus.cli.local import unreadable
+from isthmus.cli.options import Address, CollectionName, Json, connect
+from isthmus.cli.output import facts, note, print_json, print_table, table
+from isthmus.cli.progress import share_bar
+from isthmus.client import Aligner
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, fit, import and promote aligners.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(address: Address = None, json: Json = False) -> None:
+    """List the aligners."""
+    with reporting(as_json=json), connect(address) as client:
+        found = client.list_aligners()
+        if json:
+            print_json({"aligners": [_document(aligner) for aligner in found]})
+        elif not found:
+            note("there are no aligners; `isthmus aligners fit` makes one")
+        else:
+            print_table(
+                table("aligner", "method", "dimension", "image space", "text space", right=("dimension",)),
+                ((a.aligner, a.method, a.dimension, a.image_space or "-", a.text_space or "-") for a in found),
+            )
+
+
+@app.command()
+def fit(
+    collection: CollectionName,
+    name: Annotated[str, typer.Option(metavar="ID", help="Name of the new aligner.")],
+    method: Annotated[Literal["identity", "center"], typer.Option(help="How it maps.")] = "center",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every sample.")] = 0,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Fit an aligner to the pairs of a collection."""
+    with reporting(as_json=json), connect(address) as client:
+        with share_bar() as tell:
+            made = client.fit_aligner(
+                collection,
+                aligner_id=name,
+                method=method,
+                seed=seed,
+                progress=lambda step: tell(step.progress, step.stage),
+            )
+        _show(made, as_json=json)
+        if not json:
+            note(f"make it active with: isthmus aligners promote {made.aligner} --collection {collection}")
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds manifest.json and aligner.safetensors.")],
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Keep an aligner that was trained elsewhere, for example by `isthmus train aligner`."""
+    with reporting(as_json=json), connect(address) as client:
+        try:
+            made = client.import_aligner(folder)
+        except OSError as error:
+            raise unreadable(Path(error.filename or folder), error) from error
+        _show(made, as_json=json)
+
+
+@app.command()
+def promote(
+    aligner: Annotated[str, typer.Argument(metavar="ALIGNER", help="`id@revision`, or `id` for its newest revision.")],
+    collection: CollectionName,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="You judged it elsewhere: it carries no verified report.")
+    ] = False,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Make an aligner the active one of a collection. Nothing is encoded again."""
+    with reporting(as_json=json), connect(address) as client:
+        found = client.promote_aligner(collection, aligner, allow_unverified=allow_unverified)
+        show_collection(found, as_json=json)
+
+
+def _document(aligner: Aligner) -> dict[str, object]:
+    document = dataclasses.asdict(aligner)
+    manifest = document.pop("manifest_json")
+    document["manifest"] = json_module.loads(manifest) if manifest else None
+    return document
+
+
+def _show(aligner: Aligner, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_document(aligner))
+        return
+    facts(
+        [
+            ("aligner", aligner.aligner),
+            ("method", aligner.method),
+            ("dimension", aligner.dimension),
+            ("image space", aligner.image_space),
+            ("text space", aligner.text_space),
+        ]
+    )

@@ -1,0 +1,108 @@
+"""`isthmus collections`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Final
+
+import typer
+
+from isthmus.cli.failures import reporting
+from isthmus.cli.options import Address, Json, connect
+from isthmus.cli.output import facts, note, print_json, print_table, table
+from isthmus.client import Collection
+
+__all__ = ["app", "show_collection"]
+
+app = typer.Typer(help="List, create and delete collections.", no_args_is_help=True)
+
+_FIGURES: Final = ("images", "texts", "revision")
+_HEADINGS: Final = ("name", *_FIGURES, "image space", "text space", "aligner")
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits, - and _.")]
+
+
+@app.command("list")
+def list_(address: Address = None, json: Json = False) -> None:
+    """List the collections."""
+    with reporting(as_json=json), connect(address) as client:
+        found = client.list_collections()
+        if json:
+            print_json({"collections": [dataclasses.asdict(collection) for collection in found]})
+        elif not found:
+            note("there are no collections; `isthmus index FOLDER --collection NAME` makes one")
+        else:
+            print_table(
+                table(*_HEADINGS, right=_FIGURES),
+                (
+                    (
+                        c.name,
+                        c.image_count,
+                        c.text_count,
+                        c.revision,
+                        c.image_space or "-",
+                        c.text_space or "-",
+                        c.aligner or "-",
+                    )
+                    for c in found
+                ),
+            )
+
+
+@app.command()
+def create(
+    name: _Name,
+    image_space: Annotated[
+        str, typer.Option(metavar="SPACE", help="Raw space of its images.", show_default="the mesh's own")
+    ] = "",
+    text_space: Annotated[
+        str, typer.Option(metavar="SPACE", help="Raw space of its texts.", show_default="the mesh's own")
+    ] = "",
+    image_dimension: Annotated[int, typer.Option(min=0, help="Of an image space that is not the mesh's own.")] = 0,
+    text_dimension: Annotated[int, typer.Option(min=0, help="Of a text space that is not the mesh's own.")] = 0,
+    aligner: Annotated[
+        str, typer.Option(metavar="ID", help="Aligner to start with.", show_default="the mesh's default")
+    ] = "",
+    thumbnails: Annotated[bool, typer.Option("--thumbnails", help="Let items carry thumbnails.")] = False,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Create a collection. `isthmus index` does this by itself."""
+    with reporting(as_json=json), connect(address) as client:
+        made = client.create_collection(
+            name,
+            image_space=image_space,
+            text_space=text_space,
+            image_dimension=image_dimension,
+            text_dimension=text_dimension,
+            aligner=aligner,
+            store_thumbnails=thumbnails,
+        )
+        show_collection(made, as_json=json)
+
+
+@app.command()
+def delete(name: _Name, address: Address = None, json: Json = False) -> None:
+    """Delete a collection and its items."""
+    with reporting(as_json=json), connect(address) as client:
+        client.delete_collection(name)
+        if json:
+            print_json({"deleted": name})
+        else:
+            note(f"collection {name} is deleted")
+
+
+def show_collection(collection: Collection, *, as_json: bool) -> None:
+    """Print one collection."""
+    if as_json:
+        print_json(dataclasses.asdict(collection))
+        return
+    facts(
+        [
+            ("collection", collection.name),
+            ("images", f"{collection.image_count} in {collection.image_space or 'no space'}"),
+            ("texts", f"{collection.text_count} in {collection.text_space or 'no space'}"),
+            ("aligner", collection.aligner or "none"),
+            ("revision", collection.revision),
+        ]
+    )

@@ -1,0 +1,29 @@
+"""The command `isthmus` and its groups."""
+
+from __future__ import annotations
+
+import typer
+
+from isthmus.cli import aligners, collections, embed, evaluate, index, models, search, status, train, up
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="isthmus",
+    help="Embed, align, index and search images and texts.",
+    epilog="Start with `isthmus up`, then `isthmus index FOLDER --collection NAME` in another terminal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("up")(up.up)
+app.command("status")(status.status)
+app.add_typer(collections.app, name="collections")
+app.command("index")(index.index)
+app.command("search")(search.search)
+app.command("embed")(embed.embed)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(aligners.app, name="aligners")
+app.add_typer(train.app, name="train")
+app.add_typer(models.app, name="models")

@@ -1,0 +1,113 @@
+"""`isthmus search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.failures import UsageError, reporting
+from isthmus.cli.local import read_bytes
+from isthmus.cli.options import Address, CollectionName, Json, connect
+from isthmus.cli.output import note, percent, print_json, print_table, table
+from isthmus.client import AnyModality, Neighbor, SearchResult
+
+__all__ = ["search"]
+
+_TEXT_SHOWN_COUNT = 80
+
+
+def search(
+    collection: CollectionName,
+    text: Annotated[str | None, typer.Option("--text", "-t", help="Search by this text.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by this image.")] = None,
+    item: Annotated[str | None, typer.Option(metavar="ID", help="Search by an item of the collection.")] = None,
+    modality: Annotated[AnyModality, typer.Option(help="What to answer with.")] = "any",
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=1000, help="How many neighbours.")] = 10,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Find the items nearest to a text, an image or an item."""
+    with reporting(as_json=json), connect(address) as client:
+        query = {"text": text, "image": None if image is None else str(image), "item": item}
+        given = {name: value for name, value in query.items() if value is not None}
+        if len(given) != 1:
+            msg = f"give exactly one of --text, --image and --item; {len(given)} are given"
+            raise UsageError(msg)
+        found = client.search(
+            collection,
+            text=text,
+            image=None if image is None else read_bytes(image),
+            item_id=item,
+            modality=modality,
+            top_k=top_k,
+        )
+        if json:
+            print_json({"collection": collection, "query": given, **_document(found)})
+        else:
+            _show(found)
+
+
+def _document(found: SearchResult) -> dict[str, object]:
+    return {
+        "neighbors": [
+            {
+                "id": neighbor.id,
+                "modality": neighbor.modality,
+                "score": neighbor.score,
+                "calibrated_score": neighbor.calibrated_score,
+                "probability": neighbor.probability,
+                "pair_key": neighbor.item.pair_key,
+                "attributes": dict(neighbor.item.attributes),
+            }
+            for neighbor in found.neighbors
+        ],
+        "revision": found.revision,
+        "space": found.space,
+        "calibration": found.calibration,
+        "truncated": found.truncated,
+        "degraded": list(found.degraded),
+        "timings": {name: getattr(found.timings, name) for name in found.timings.__dataclass_fields__},
+    }
+
+
+def _show(found: SearchResult) -> None:
+    if not found.neighbors:
+        note("nothing found: the collection holds no such items")
+        return
+    matches = any(neighbor.probability is not None for neighbor in found.neighbors)
+    headings = ["", "score", *(["match"] if matches else []), "", "id", "text"]
+    made = table(*headings, right=("score", "match"))
+    print_table(
+        made,
+        (
+            [
+                place,
+                f"{neighbor.score:.3f}",
+                *([_match(neighbor)] if matches else []),
+                neighbor.modality,
+                neighbor.id,
+                _text(neighbor),
+            ]
+            for place, neighbor in enumerate(found.neighbors, 1)
+        ),
+    )
+    timings = found.timings
+    note(
+        f"{timings.total_micros / 1000:.1f} ms (encode {timings.encode_micros / 1000:.1f}, "
+        f"search {timings.search_micros / 1000:.1f}), revision {found.revision}, space {found.space}"
+    )
+    if found.truncated:
+        note("the query text was cut to the model's context")
+    if found.degraded:
+        note(f"answered without: {', '.join(found.degraded)}")
+
+
+def _match(neighbor: Neighbor) -> str:
+    return "" if neighbor.probability is None else percent(neighbor.probability)
+
+
+def _text(neighbor: Neighbor) -> str:
+    text = str(neighbor.item.attributes.get("text", ""))
+    return text if len(text) <= _TEXT_SHOWN_COUNT else text[: _TEXT_SHOWN_COUNT - 1] + "…"

@@ -1,0 +1,119 @@
+"""What calls accept: images in any of the usual forms, texts, vectors with their space, items."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal, Protocol, TypeAlias
+
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "AnyModality",
+    "AttributeValue",
+    "ImageLike",
+    "Input",
+    "Item",
+    "Modality",
+    "PillowImage",
+    "SpacedVector",
+    "Truncation",
+]
+
+Modality = Literal["image", "text"]
+"""What an item is made of."""
+AnyModality = Literal["image", "text", "any"]
+"""What a search may answer with."""
+Truncation = Literal["flag", "refuse"]
+"""What to do with a text longer than the model's context: cut it and say so, or refuse it."""
+AttributeValue: TypeAlias = str | int | float | bool
+"""A value of an attribute."""
+
+
+class PillowImage(Protocol):
+    """What is used of a `PIL.Image.Image`; Pillow itself is not imported."""
+
+    @property
+    def mode(self) -> str:
+        """Its pixel format."""
+
+    @property
+    def info(self) -> dict[str | tuple[int, int], Any]:
+        """What its file said beside the pixels."""
+
+    def convert(self, mode: str) -> PillowImage:
+        """Return a copy in another pixel format."""
+
+    def save(self, fp: IO[bytes], format: str | None = None, **params: Any) -> None:  # noqa: A002 - Pillow's name
+        """Write it as a file."""
+
+
+ImageLike: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | NDArray[Any] | PillowImage
+"""An image: the bytes of a JPEG, PNG or WEBP file, a path (also as `str`), a uint8 array of shape (h, w), (h, w, 3) or
+(h, w, 4), or a Pillow image. Arrays and Pillow images are sent as PNG, without loss."""
+
+
+def _check_one(owner: str, **given: object) -> None:
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) != 1:
+        msg = f"{owner} takes exactly one of {', '.join(given)}; {len(names)} are given"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Input:
+    """One thing to embed: an image or a text.
+
+    Raises:
+        ValueError: not exactly one of the two is given.
+    """
+
+    image: ImageLike | None = None
+    """An image."""
+    text: str | None = None
+    """A text."""
+
+    def __post_init__(self) -> None:
+        """Check that it is one thing."""
+        _check_one("Input", image=self.image, text=self.text)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpacedVector:
+    """A vector from an encoder of your own, with the raw space it was made in."""
+
+    values: ArrayLike
+    """(d,) or (1, d) numbers, finite and not all zero; the mesh scales them to unit norm."""
+    modality: Modality = field(kw_only=True)
+    """What it was made from."""
+    space: str = field(kw_only=True)
+    """Its raw space, `encoder_id@revision`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Item:
+    """One item to store.
+
+    Raises:
+        ValueError: not exactly one of image, text and vector is given.
+    """
+
+    id: str
+    """Its id, 1 to 256 bytes of UTF-8 without control characters; the same id again replaces the item."""
+    image: ImageLike | None = None
+    """An image."""
+    text: str | None = None
+    """A text."""
+    vector: SpacedVector | None = None
+    """A vector, from a team that runs its own encoder."""
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    """At most 64, together at most 16 KiB."""
+    pair_key: str = ""
+    """Items of different modality with the same key are a pair; at most 256 bytes."""
+    thumbnail: bytes = b""
+    """A small JPEG, PNG or WEBP of at most 64 KiB, where the collection stores them."""
+
+    def __post_init__(self) -> None:
+        """Check that it has one content."""
+        _check_one("Item", image=self.image, text=self.text, vector=self.vector)
