@@ -15,6 +15,7 @@ from isthmus.gateway.cache import EmbeddingCache
 from isthmus.gateway.config import GatewayConfig
 from isthmus.gateway.encode_queue import EncodeLimits, Lane
 from isthmus.gateway.engine import GatewayEngine, UpsertLimits
+from isthmus.gateway.evaluate import EvaluateLimits
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.health import BackendHealth
 from isthmus.gateway.lru import RowCache
@@ -80,6 +81,9 @@ class Gateway:
             cache=_cache(config),
             encode_limits=_encode_limits(config),
             upsert_limits=UpsertLimits(window=config.upsert_window_count, slots=config.upsert_max_count),
+            evaluate_limits=EvaluateLimits(
+                max_pairs_count=config.evaluate_max_pairs_count, max_items_count=config.evaluate_max_items_count
+            ),
             offload=self.offload,
             default_aligner=config.default_aligner,
         )

@@ -69,6 +69,11 @@ class GatewayConfig(ProcessConfig):
     upsert_max_count: int = Field(default=16, ge=1)
     """Requests of all upsert streams in work at once; further ones wait."""
 
+    evaluate_max_pairs_count: int = Field(default=10_000, ge=1)
+    """Pair keys that one evaluation through search judges, chosen by their hash; every item stays an answer."""
+    evaluate_max_items_count: int = Field(default=200_000, ge=1)
+    """Paired items that an evaluation through search holds in memory; larger collections are refused."""
+
     warm_timeout_s: float = Field(default=120.0, gt=0)
     """How long to wait at start for the services behind the gateway."""
     refresh_s: float = Field(default=5.0, gt=0)

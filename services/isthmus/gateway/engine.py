@@ -12,7 +12,7 @@ from isthmus.gateway.collections import CollectionKeeper
 from isthmus.gateway.domain import Content, Row, Stages
 from isthmus.gateway.embedder import Embedded, Embedder
 from isthmus.gateway.encode_queue import EncodeLimits
-from isthmus.gateway.evaluate import Evaluator
+from isthmus.gateway.evaluate import EvaluateLimits, Evaluator
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.offload import Offload
 from isthmus.gateway.ports import AlignmentPort, EncoderPort, SearchPort, WriterPort
@@ -91,6 +91,7 @@ class GatewayEngine:
         cache: The embedding cache.
         encode_limits: Bounds of the queues in front of the encoders.
         upsert_limits: Bounds of upserting.
+        evaluate_limits: Bounds of evaluating through search.
         offload: Threads for what is too heavy for the event loop.
         default_aligner: Aligner of new collections; empty means none.
     """
@@ -105,6 +106,7 @@ class GatewayEngine:
         cache: EmbeddingCache,
         encode_limits: EncodeLimits,
         upsert_limits: UpsertLimits,
+        evaluate_limits: EvaluateLimits,
         offload: Offload,
         default_aligner: str,
     ) -> None:
@@ -121,7 +123,7 @@ class GatewayEngine:
         self.keeper = CollectionKeeper(
             writer=writer, alignment=alignment, embedder=self.embedder, default_aligner=default_aligner
         )
-        self.evaluator = Evaluator(searcher=searcher, offload=offload)
+        self.evaluator = Evaluator(searcher=searcher, offload=offload, limits=evaluate_limits)
         self._alignment = alignment
 
     async def close(self) -> None:

@@ -15,13 +15,26 @@ from isthmus.gateway.domain import Collection, Found, Neighbor, Row
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.offload import Offload
 from isthmus.gateway.ports import SearchPort
-from isthmus.runtime.base.errors import FailedPreconditionError, InternalError
+from isthmus.runtime.base.errors import FailedPreconditionError, InternalError, ResourceExhaustedError
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT, TOP_K_MAX_COUNT
 
-__all__ = ["Evaluator", "SearchReport"]
+__all__ = ["EvaluateLimits", "Evaluator", "SearchReport"]
 
 _JUDGE_BYTES: Final = 1 << 20
 """Judging a batch of lists takes tens of milliseconds: always in a thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateLimits:
+    """Bounds of one evaluation.
+
+    Attributes:
+        max_pairs_count: Pair keys that are judged, chosen by their hash.
+        max_items_count: Paired items that are held in memory.
+    """
+
+    max_pairs_count: int
+    max_items_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +67,20 @@ class Evaluator:
     Args:
         searcher: The index searcher.
         offload: Threads for the judging.
+        limits: Bounds of one evaluation.
     """
 
-    def __init__(self, *, searcher: SearchPort, offload: Offload) -> None:
+    def __init__(self, *, searcher: SearchPort, offload: Offload, limits: EvaluateLimits) -> None:
         self._searcher = searcher
         self._offload = offload
+        self._limits = limits
 
     async def evaluate(self, collection: str, *, min_revision: int) -> SearchReport:
         """Send every paired item through search, twice: for the other modality, and for both.
 
         Raises:
             FailedPreconditionError: NOT_ENOUGH_PAIRS; no image and text share a pair key.
+            ResourceExhaustedError: LIMIT_EXCEEDED; the collection holds too many paired items.
             IsthmusError: of the searcher.
         """
         pinned, items = await self._read(collection, min_revision=min_revision)
@@ -72,6 +88,7 @@ class Evaluator:
             tally = SearchTally(
                 ids={modality: group.ids for modality, group in items.items()},
                 pair_keys={modality: group.keys for modality, group in items.items()},
+                pair_limit=self._limits.max_pairs_count,
             )
         except NotEnoughItemsError as error:
             msg = "the collection holds no image and text with the same pair_key; 1 pair is needed"
@@ -98,10 +115,19 @@ class Evaluator:
             group.ids.extend(part.ids)
             group.keys.extend(part.pair_keys)
             group.rows.update(zip(part.ids, part.rows, strict=True))
+            self._check_count(sum(len(group.ids) for group in items.values()))
         if pinned is None:
             msg = "the searcher did not name the collection it streamed"
             raise InternalError(msg)
         return pinned, items
+
+    def _check_count(self, count: int) -> None:
+        limit = self._limits.max_items_count
+        if count > limit:
+            msg = f"the collection holds {count} paired items or more; the limit of an evaluation is {limit}"
+            raise ResourceExhaustedError(
+                msg, reason="LIMIT_EXCEEDED", metadata={"field": "collection", "limit": str(limit)}
+            )
 
     async def _judge(
         self, tally: SearchTally, pinned: Collection, modality: Modality, ids: Sequence[str], rows: Sequence[Row]

@@ -71,20 +71,20 @@ class TableView:
         yield from scanner.to_batches()
 
     def take(self, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        """Return the rows with these ids, in the order asked, with their `_rowid`.
+        """Return the rows with these ids (at least one), in the order asked, with their `_rowid`.
 
         Raises:
             LookupError: a row is not there.
         """
-        wanted = ",".join(map(str, row_ids.tolist()))
-        rows = self._dataset.to_table(columns=list(columns), filter=f"{ROW_ID} in ({wanted})", with_row_id=True)
+        wanted = np.unique(row_ids)
+        condition = f"{ROW_ID} in ({','.join(map(str, wanted.tolist()))})"
+        rows = self._dataset.to_table(columns=list(columns), filter=condition, with_row_id=True)
         found = rows[ROW_ID].to_numpy().astype(np.int64)
         order = np.argsort(found)
-        places = np.searchsorted(found[order], row_ids)
-        if len(found) != len(row_ids) or not np.array_equal(found[order][places], row_ids):
-            msg = f"{len(row_ids) - len(found)} of {len(row_ids)} rows are not in the store"
+        if not np.array_equal(found[order], wanted):
+            msg = f"{len(wanted) - len(found)} of {len(wanted)} rows are not in the store"
             raise LookupError(msg)
-        return rows.take(pa.array(order[places]))
+        return rows.take(pa.array(order[np.searchsorted(wanted, row_ids)]))
 
 
 class AppendTable:
@@ -182,8 +182,8 @@ class AppendTable:
 def fragments_to_merge(rows: Mapping[int, int], *, fan_out: int) -> set[int]:
     """Choose which fragments to merge into one, so that each row is written again a logarithmic number of times.
 
-    Fragments fall into tiers by size, tier t holding those of fan_out^t rows and more. Tiers that together hold
-    `fan_out` fragments are merged, from the lowest up.
+    Fragments fall into tiers by size, tier t holding those of fan_out^t rows and more. A tier that holds `fan_out` of
+    them is merged into one, with all that is smaller.
 
     Args:
         rows: Rows of each fragment by its id.
@@ -194,11 +194,11 @@ def fragments_to_merge(rows: Mapping[int, int], *, fan_out: int) -> set[int]:
     """
     tiers = {number: _tier(count, fan_out) for number, count in rows.items() if count < _FRAGMENT_MAX_ROWS}
     chosen: set[int] = set()
-    for tier in sorted(set(tiers.values())):
-        upto = {number for number, of_fragment in tiers.items() if of_fragment <= tier}
-        # What is chosen so far will be one fragment.
-        if len(upto - chosen) + bool(chosen) >= fan_out:
-            chosen = upto
+    for tier in range(max(tiers.values(), default=0) + 1):
+        # What is chosen so far will be one fragment, of a tier that its rows decide.
+        merged = bool(chosen) and _tier(sum(rows[number] for number in chosen), fan_out) == tier
+        if sum(of_fragment == tier for of_fragment in tiers.values()) + merged >= fan_out:
+            chosen = {number for number, of_fragment in tiers.items() if of_fragment <= tier}
     return chosen
 
 

@@ -31,6 +31,7 @@ _CANDIDATES: Final = 200
 _MATCHES_MINIMUM: Final = 32
 """Matches below which a modality pair has no curve of its own."""
 _SLOPE_MIN: Final = 0.01
+_TOLERANCE: Final = 1e-7
 _BLOCK_ROWS: Final = 256
 
 
@@ -153,5 +154,5 @@ def _blocks(count: int) -> Iterator[slice]:
 
 def _logistic(z: NDArray[np.float64], matches: NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and intercept of the match probability in z, the slope kept above zero."""
-    fitted = LogisticRegression().fit(z[:, None], matches)
+    fitted = LogisticRegression(tol=_TOLERANCE).fit(z[:, None], matches)
     return max(float(fitted.coef_[0, 0]), _SLOPE_MIN), float(fitted.intercept_[0])

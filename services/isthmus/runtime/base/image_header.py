@@ -20,7 +20,7 @@ IMAGE_MAX_ASPECT: Final = 64
 """Longer side over shorter side. A processor that scales the shorter side up to 224 pixels would otherwise make an
 image of 1.8 million by 224 pixels of one that is 8,192 by 1."""
 _MAX_SEGMENTS = 4_096  # real files hold a few hundred at most (an ICC profile in 255 parts)
-_MAX_SCANS = 100  # a progressive JPEG has about 10; each scan of a crafted one costs a pass over all its pixels
+_MAX_SCANS = 50  # a progressive JPEG has about 10; each scan of a crafted one costs a pass over all its pixels
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SOF = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: what decoders read
 
@@ -59,8 +59,15 @@ def check_image(data: bytes, *, field: str = "image") -> ImageHeader:
         raise _too_large(field, "bytes", len(data), IMAGE_MAX_BYTES)
     try:
         header = _read(data, field)
+        _check_size(header, field)
+        if header.format == "PNG":
+            _check_png_frames(data, field)
     except (struct.error, IndexError) as error:
         raise _damaged(field, "its header is cut short") from error
+    return header
+
+
+def _check_size(header: ImageHeader, field: str) -> None:
     longer, shorter = max(header.width, header.height), min(header.width, header.height)
     if shorter == 0:
         raise _damaged(field, "a side has no pixels")
@@ -70,7 +77,6 @@ def check_image(data: bytes, *, field: str = "image") -> ImageHeader:
         raise _too_large(field, "pixels", longer * shorter, IMAGE_MAX_PX)
     if longer > IMAGE_MAX_ASPECT * shorter:
         raise _too_large(field, "times as long as wide", longer // shorter, IMAGE_MAX_ASPECT)
-    return header
 
 
 def _read(data: bytes, field: str) -> ImageHeader:
@@ -109,15 +115,20 @@ def _jpeg(data: bytes, field: str) -> ImageHeader:
 
 
 def _png(data: bytes, field: str) -> ImageHeader:
-    """Read IHDR, then look for an animation before the pixels begin."""
+    """Read IHDR."""
     length, kind, width, height = struct.unpack_from(">I4sII", data, len(_PNG_SIGNATURE))
     if kind != b"IHDR" or length != 13:  # noqa: PLR2004 - its fixed size
         raise _damaged(field, "its header chunk is missing")
+    return ImageHeader("PNG", width, height)
+
+
+def _check_png_frames(data: bytes, field: str) -> None:
+    """Look for an animation before the pixels begin."""
     position = len(_PNG_SIGNATURE)
     for _ in range(_MAX_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"IDAT":
-            return ImageHeader("PNG", width, height)
+            return
         if kind == b"acTL":
             raise _animated(field)
         position += 12 + length

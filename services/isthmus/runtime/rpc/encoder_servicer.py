@@ -126,7 +126,7 @@ def _response(
             total_micros=_micros(total_s),
             queue_micros=_micros(result.queue_s),
             encode_micros=_micros(result.encode_s),
-            cache_misses=len(indexes),
+            cache_misses=len(result.indexes),
         ),
     )
 
