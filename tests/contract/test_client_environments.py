@@ -1,0 +1,148 @@
+"""The built wheel, without extras, in two clean environments: the lowest supported dependencies and the highest.
+
+The environments are made once, beside the generator's, and kept as long as the dependencies in pyproject.toml stay as
+they are; making them fetches packages from the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.client.small_gateway import SmallGateway, running
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("client_script.py")
+DEPENDENCIES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+EXTREMES = ("low", "high")
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def _floors() -> dict[str, str]:
+    """Return the lowest version of each dependency that pyproject.toml allows."""
+    floors = {}
+    for dependency in DEPENDENCIES:
+        found = re.fullmatch(r"([a-z-]+)>=([\d.]+)(,<\d+)?", dependency)
+        assert found is not None, dependency
+        floors[found[1]] = found[2]
+    return floors
+
+
+def _wanted(extreme: str) -> list[str]:
+    """Return what pip installs: each dependency at its floor, or as high as it goes."""
+    return [f"{name}=={floor}" for name, floor in _floors().items()] if extreme == "low" else DEPENDENCIES
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT], check=True)
+    (built,) = folder.glob("isthmus-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module", params=EXTREMES)
+def environment(request: pytest.FixtureRequest, wheel: Path) -> tuple[str, Path]:
+    """(low or high, the folder of its commands): a clean environment with the wheel installed."""
+    extreme: str = request.param
+    folder = ROOT / f".venv-client-{extreme}"
+    commands = folder / "bin"
+    stamp = folder / "dependencies.sha256"
+    digest = hashlib.sha256("\n".join([*_wanted(extreme), sys.version]).encode()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([commands / "python", "-m", "pip", "install", "--quiet", *_wanted(extreme)], check=True)
+        stamp.write_text(digest)
+    install = [commands / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel]
+    subprocess.run(install, check=True)
+    return extreme, commands
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A small gateway in this process."""
+    with running(SmallGateway()) as server:
+        yield server.address
+
+
+def test_dependencies_have_floors_that_go_together(environment: tuple[str, Path]) -> None:
+    """Installed side by side, at their floors or at their highest, no package misses what it needs."""
+    _, commands = environment
+    done = subprocess.run([commands / "python", "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_program_embeds_and_searches(environment: tuple[str, Path], address: str, tmp_path: Path) -> None:
+    """The client works over the wire with nothing but its dependencies; neither Pillow nor torch is there."""
+    extreme, commands = environment
+    done = subprocess.run(
+        [commands / "python", "-W", "error", SCRIPT, address],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    versions = report.pop("versions")
+    assert report.pop("norm") == pytest.approx(1, abs=1e-3)
+    assert report == {
+        "shape": [1, 8],
+        "errors": ["EMPTY_TEXT"],
+        "created": 600,
+        "first": "i7",
+        "attributes": {"n": 7},
+        "refusal": "COLLECTION_NOT_FOUND",
+        "async_first": "late",
+        "installed": [],
+        "loaded": [],
+    }
+    if extreme == "low":
+        assert all(versions[name].startswith(_floors()[name]) for name in versions)
+    else:
+        assert int(versions["protobuf"].split(".")[0]) == 7
+
+
+def test_the_command_line_searches(environment: tuple[str, Path], address: str, tmp_path: Path) -> None:
+    """So does the command, which needs no extra for it."""
+    _, commands = environment
+
+    def isthmus(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [commands / "isthmus", *arguments, "--address", address, "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    (tmp_path / "texts.tsv").write_text("a\tone text\nb\tanother text\n")
+    done = isthmus("index", "texts.tsv", "--collection", "notes")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["created"] == 2
+    done = isthmus("search", "--collection", "notes", "--text", "another text")
+    assert json.loads(done.stdout)["neighbors"][0]["id"] == "texts.tsv/b"
+
+
+@pytest.mark.parametrize("command", [["up"], ["train", "aligner", "--help"]])
+def test_what_needs_an_extra_says_which(environment: tuple[str, Path], command: list[str], tmp_path: Path) -> None:
+    """`isthmus up` without the services ends with 1 and names the extra; help needs none."""
+    _, commands = environment
+    done = subprocess.run([commands / "isthmus", *command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    if "--help" in command:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "isthmus[serve]" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,150 @@
+"""Segments: finding ids, searching around dead rows, merging."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from isthmus.core.modality import Modality
+from isthmus.index import segments as module
+from isthmus.index.segments import LiveSegment, Segment, merge_segments
+from isthmus.index.snapshot import Merge, plan_merge
+from tests.unit.index.support import vectors
+
+
+def _segment(count: int, *, seed: int = 0, prefix: str = "item") -> Segment:
+    items = pa.table(
+        {
+            "id": [f"{prefix}-{number}" for number in range(count)],
+            "attributes": [b"{}"] * count,
+            "pair_key": ["" if number % 2 else f"key-{number}" for number in range(count)],
+            "content_digest": [b""] * count,
+            "revision": [1] * count,
+            "_rowid": pa.array(range(count), pa.uint64()),
+        }
+    )
+    return Segment(Modality.IMAGE, vectors(seed, count), items)
+
+
+def _dead(rows: list[int]) -> NDArray[np.int64]:
+    return np.array(rows, dtype=np.int64)
+
+
+class TestFind:
+    """`Segment.find` and `LiveSegment.find`."""
+
+    def test_ids_are_found_wherever_they_are(self) -> None:
+        """Every id gives its row, an unknown one gives -1."""
+        segment = _segment(500)
+        ids = [f"item-{number}" for number in (499, 0, 250)]
+        assert segment.find([*ids, "nobody"]).tolist() == [499, 0, 250, -1]
+
+    def test_ids_with_equal_hashes_are_told_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Correctness does not hang on the hash."""
+        monkeypatch.setattr(module, "_hashes", lambda ids: np.zeros(len(ids), dtype=np.int64))
+        segment = _segment(20)
+        assert segment.find(["item-13", "nobody", "item-0"]).tolist() == [13, -1, 0]
+
+    def test_a_dead_row_is_not_found(self) -> None:
+        """A snapshot does not find what it does not hold."""
+        live = LiveSegment(_segment(5)).without(_dead([2]))
+        assert live.find(["item-1", "item-2"]).tolist() == [1, -1]
+
+
+class TestSearch:
+    """`LiveSegment.search`."""
+
+    @pytest.mark.parametrize("dead", [0, 1, 40, 65, 190])
+    @pytest.mark.parametrize("top_k", [1, 10, 300])
+    def test_live_rows_are_searched_exactly(self, dead: int, top_k: int) -> None:
+        """Few dead rows are overfetched, many are masked inside FAISS: the answers are those of brute force."""
+        segment = _segment(200)
+        gone = np.random.default_rng(1).permutation(200)[:dead]
+        live = LiveSegment(segment).without(gone)
+        queries = vectors(9, 7)
+        scores, rows = live.search(queries, top_k)
+        exact = queries @ segment.vectors.T
+        exact[:, gone] = -np.inf
+        for query in range(7):
+            order = np.argsort(-scores[query], kind="stable")[: min(top_k, 200 - dead)]
+            expected = np.sort(exact[query])[::-1][: len(order)]
+            np.testing.assert_allclose(scores[query][order], expected, atol=1e-6)
+            assert not set(rows[query][order].tolist()) & set(gone.tolist())
+
+    def test_killing_rows_leaves_the_older_state_alone(self) -> None:
+        """A reader that holds the older state goes on seeing the row."""
+        before = LiveSegment(_segment(5))
+        after = before.without(_dead([1, -1])).without(_dead([3]))
+        assert (before.live_count, after.live_count) == (5, 3)
+        assert before.find(["item-1"]).tolist() == [1]
+        assert after.live is not None
+        assert not after.live.flags.writeable
+
+
+class TestMerge:
+    """`merge_segments`, `plan_merge` and `Merge`."""
+
+    def test_a_merge_keeps_live_rows_with_their_vectors(self) -> None:
+        """Dead rows are left behind; ids, keys and vectors stay together."""
+        parts = [LiveSegment(_segment(10)).without(_dead([0])), LiveSegment(_segment(5, seed=1, prefix="other"))]
+        merged = merge_segments(parts)
+        assert merged is not None
+        assert (merged.live_count, merged.dead_count) == (14, 0)
+        (row,) = merged.find(["other-3"])
+        np.testing.assert_array_equal(merged.segment.vectors[row], parts[1].segment.vectors[3])
+        assert merged.find(["item-0"]).tolist() == [-1]
+
+    def test_a_merge_of_dead_segments_is_nothing(self) -> None:
+        """There is no empty segment."""
+        assert merge_segments([LiveSegment(_segment(2)).without(_dead([0, 1]))]) is None
+
+    def test_rows_that_died_during_a_merge_stay_dead(self) -> None:
+        """The copy takes its parts' place in the newest list, with what happened meanwhile."""
+        old, young = LiveSegment(_segment(6)), LiveSegment(_segment(4, seed=1, prefix="other"))
+        merge = Merge((old, young), merge_segments([old, young]))
+        newest = (old.without(_dead([5])), young, LiveSegment(_segment(1, prefix="late")))
+        merged, late = merge.apply(newest)
+        assert merged.find(["item-5", "item-4"]).tolist() == [-1, 4]
+        assert late is newest[2]
+
+    def test_a_merge_whose_parts_are_gone_is_dropped(self) -> None:
+        """After a rebuild nothing of the old segments may come back."""
+        old = LiveSegment(_segment(6))
+        rebuilt = (LiveSegment(_segment(6)),)
+        assert Merge((old,), merge_segments([old])).apply(rebuilt) is rebuilt
+
+    def test_a_growing_collection_has_few_segments_and_copies_each_row_seldom(self) -> None:
+        """1,000 catch-ups of 3 rows: a dozen segments at most, each row copied a logarithmic number of times."""
+        parts: tuple[LiveSegment, ...] = ()
+        copied = 0
+        for number in range(1000):
+            parts = (*parts, LiveSegment(_segment(3, prefix=str(number))))
+            due = plan_merge(parts)
+            if due:
+                merged = merge_segments(due)
+                assert merged is not None
+                copied += merged.live_count
+                parts = Merge(due, merged).apply(parts)
+            assert len(parts) <= 12
+        assert sum(part.live_count for part in parts) == 3000
+        assert copied / 3000 <= 12  # 5.6
+
+    def test_a_full_segment_is_not_copied_for_a_small_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Segments stop growing at their largest size."""
+        monkeypatch.setattr("isthmus.index.snapshot.SEGMENT_MAX_ROWS", 10)
+        parts = (LiveSegment(_segment(8)), LiveSegment(_segment(6, prefix="b")), LiveSegment(_segment(4, prefix="c")))
+        assert plan_merge(parts) == parts[1:]
+
+    def test_a_sparse_segment_is_written_anew(self) -> None:
+        """More than a quarter of dead rows is too much."""
+        sparse = LiveSegment(_segment(8)).without(_dead([0, 1, 2]))
+        large = LiveSegment(_segment(100, prefix="large"))
+        assert plan_merge((large, sparse)) == (sparse,)
+        assert plan_merge((large, LiveSegment(_segment(8)).without(_dead([0, 1])))) == ()
+
+
+def test_a_pair_key_is_told_from_none() -> None:
+    """Empty means none."""
+    assert _segment(4).has_pair_key.tolist() == [True, False, True, False]

@@ -1,0 +1,165 @@
+"""What a group of mutations writes and answers, and how the state is read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isthmus.core.modality import Modality
+from isthmus.index.events import Answer, Event, Op
+from isthmus.index.model import NewItem, SpacedVectors
+from isthmus.index.mutations import Delete, Mutation, SetAligner, Upsert, prepare_upsert
+from isthmus.index.state import CollectionState, load_state, plan_group
+from isthmus.index.store import EventTable
+from isthmus.runtime.base.errors import InvalidArgumentError
+from tests.unit.index.support import ONE_SPACE, SPACE, images, vectors
+
+
+def _upsert(request_id: str, items: list[NewItem], seed: int = 0) -> Upsert:
+    rows = vectors(seed, len(items))
+    given = {
+        modality: SpacedVectors(SPACE, rows[[item.modality is modality for item in items]]) for modality in Modality
+    }
+    return prepare_upsert(items, given, settings=ONE_SPACE, request_id=request_id)[0]
+
+
+def _state() -> CollectionState:
+    return CollectionState(settings=ONE_SPACE, request_ids_count=100, revision=1)
+
+
+def _apply(state: CollectionState, *mutations: Mutation) -> list[Answer]:
+    plan = plan_group(state, mutations)
+    state.adopt(plan)
+    return [outcome for outcome in plan.outcomes if isinstance(outcome, Answer)]
+
+
+class TestPlanGroup:
+    """`plan_group`."""
+
+    def test_each_mutation_takes_a_revision_of_its_own(self) -> None:
+        """Sharing a commit does not mean sharing a revision."""
+        state = _state()
+        answers = _apply(state, _upsert("a", images("xy")), _upsert("b", images("z")), Delete("c", ("x",)))
+        assert [answer.revision for answer in answers] == [2, 3, 4]
+        assert (state.revision, state.counts[Modality.IMAGE]) == (4, 2)
+
+    def test_created_updated_and_unchanged_are_told_apart(self) -> None:
+        """An item that is stored just so already is not written again."""
+        state = _state()
+        _apply(state, _upsert("a", images("xyz")))
+        items = [images("x")[0], replace(images("y")[0], pair_key="new"), images("z")[0], images("w")[0]]
+        plan = plan_group(state, [_upsert("b", items)])
+        (answer,) = plan.outcomes
+        assert isinstance(answer, Answer)
+        # x and z have their old vectors, for rows are drawn in order; y changed and w is new
+        assert (answer.created_count, answer.updated_count, answer.unchanged_count) == (1, 1, 2)
+        assert [event.id for event in plan.events] == ["y", "w"]
+
+    def test_a_mutation_that_changes_nothing_writes_nothing(self) -> None:
+        """The revision stays, for an upsert, a deletion and an aligner alike."""
+        state = _state()
+        _apply(state, _upsert("a", images("x")), SetAligner("b", "al@0123456789abcdef", b"artefact"))
+        again = [_upsert("c", images("x")), Delete("d", ("nobody",)), SetAligner("e", "al@0123456789abcdef", b"artefact")]
+        plan = plan_group(state, again)
+        assert plan.events == []
+        assert {outcome.revision for outcome in plan.outcomes if isinstance(outcome, Answer)} == {state.revision}
+
+    def test_mutations_of_a_group_see_one_another(self) -> None:
+        """The order within a group is the order of application."""
+        state = _state()
+        answers = _apply(state, _upsert("a", images("x")), Delete("b", ("x", "x2")), _upsert("c", images("x")))
+        assert (answers[1].deleted_count, answers[2].created_count) == (1, 1)
+        assert state.counts[Modality.IMAGE] == 1
+
+    def test_a_request_id_is_applied_once(self) -> None:
+        """In one group or in two, the second gets the first's answer, whatever it carries."""
+        state = _state()
+        first, twin = _apply(state, _upsert("a", images("x")), _upsert("a", images("y")))
+        (late,) = _apply(state, _upsert("a", images("z")))
+        assert first == twin == late
+        assert list(state.items) == ["x"]
+
+    def test_a_request_id_of_another_kind_of_mutation_is_refused(self) -> None:
+        """A deletion is not answered with the counts of an upsert."""
+        state = _state()
+        _apply(state, _upsert("a", images("x")))
+        (outcome,) = plan_group(state, [Delete("a", ("x",))]).outcomes
+        assert isinstance(outcome, InvalidArgumentError)
+
+    def test_an_item_may_change_its_modality(self) -> None:
+        """The counts follow."""
+        state = _state()
+        _apply(state, _upsert("a", images("x")))
+        (answer,) = _apply(state, _upsert("b", [NewItem(id="x", modality=Modality.TEXT)]))
+        assert answer.updated_count == 1
+        assert (state.counts[Modality.IMAGE], state.counts[Modality.TEXT]) == (0, 1)
+
+    def test_only_the_newest_request_ids_are_remembered(self) -> None:
+        """The memory is bounded."""
+        state = replace(_state(), request_ids_count=2)
+        _apply(state, *(Delete(request_id, ("nobody",)) for request_id in "abc"))
+        assert list(state.answers) == ["b", "c"]
+
+
+class TestLoadState:
+    """`load_state`."""
+
+    def test_a_state_read_from_the_store_is_the_state_that_wrote_it(self, tmp_path: Path) -> None:
+        """200 random mutations in groups, with compaction between them: items, counts, aligner, answers agree."""
+        rng = np.random.default_rng(5)
+        first = Event(revision=1, op=Op.SETTINGS, request_id="create", answer=Answer(op=Op.SETTINGS, revision=1).to_json())
+        table = EventTable.create(str(tmp_path / "events.lance"), first, durable=False)
+        state = _state()
+        for group in range(40):
+            mutations: list[Mutation] = []
+            for number in range(5):
+                request_id = f"{group}-{number}"
+                ids = [str(key) for key in rng.choice(30, size=4, replace=False)]
+                if rng.random() < 0.6:
+                    items = [NewItem(id=key, modality=list(Modality)[int(rng.integers(2))]) for key in ids]
+                    mutations.append(_upsert(request_id, items, seed=int(rng.integers(100))))
+                elif rng.random() < 0.9:
+                    mutations.append(Delete(request_id, tuple(ids)))
+                else:
+                    mutations.append(SetAligner(request_id, f"al@{group:016x}", b"artefact"))
+            plan = plan_group(state, mutations)
+            if plan.events:
+                table.append(plan.events)
+            state.adopt(plan)
+            if group % 8 == 0:
+                table.maintain(fan_out=4, keep_versions_s=300.0)
+        loaded = load_state(table.view(), ONE_SPACE, request_ids_count=100)
+        assert loaded.items == state.items
+        assert (loaded.revision, loaded.aligner) == (state.revision, state.aligner)
+        assert {m: loaded.counts[m] for m in Modality} == {m: state.counts[m] for m in Modality}
+        # Mutations that changed nothing left no rows, so only the others are remembered.
+        assert loaded.answers.keys() - {"create"} <= state.answers.keys() | {f"{g}-{n}" for g in range(40) for n in range(5)}
+        assert all(answer == state.answers[key] for key, answer in loaded.answers.items() if key in state.answers)
+
+    def test_lookup_tells_what_was_stored(self) -> None:
+        """Content digest, metadata digest and space of an item; None for one that is not there."""
+        state = _state()
+        item = replace(images("x")[0], content_digest=bytes(range(32)))
+        mutation = _upsert("a", [item])
+        _apply(state, mutation)
+        found = state.lookup("x")
+        assert found is not None
+        assert (found.content_digest, found.space) == (bytes(range(32)), SPACE)
+        assert found.metadata_digest == mutation.items[0].metadata_digest
+        assert state.lookup("y") is None
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_collection_of_few_events_is_loaded(tmp_path: Path, count: int) -> None:
+    """A collection that was only just created, and one with a single item."""
+    first = Event(revision=1, op=Op.SETTINGS, request_id="create", answer=Answer(op=Op.SETTINGS, revision=1).to_json())
+    table = EventTable.create(str(tmp_path / "events.lance"), first, durable=False)
+    plan = plan_group(_state(), [_upsert("a", images("x"))])
+    if count:
+        table.append(plan.events)
+    state = load_state(table.view(), ONE_SPACE, request_ids_count=10)
+    assert (state.revision, len(state.items)) == (1 + count, count)
+    assert "create" in state.answers

@@ -1,0 +1,92 @@
+"""The run as tables for a terminal."""
+
+from __future__ import annotations
+
+import statistics
+
+from rich.console import Console
+from rich.table import Table
+
+from tools.demo.results import Direction, Run, Search, median_rank, own_share, share
+
+__all__ = ["print_run"]
+
+_TOP = 3
+_DIRECTIONS: tuple[tuple[Direction, str, str], ...] = (
+    ("text_to_image", "sentence → photograph", "its photograph, among all photographs"),
+    ("image_to_text", "photograph → sentence", "one of its sentences, among all sentences"),
+    ("image_to_image", "mirrored crop → photograph", "the whole photograph, among all photographs"),
+    ("text_to_any", "sentence → anything", "its photograph, among all items but its sentences"),
+    ("image_to_any", "photograph → anything", "one of its sentences, among all items but itself"),
+)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Print what was asked, how well it was answered, how long it took, and every miss.
+
+    Args:
+        run: What the demo measured.
+        console: Where to print.
+    """
+    console.print("\n[bold]Searches[/]")
+    console.print(_directions(run))
+    misses = run.misses(top=_TOP)
+    console.print(f"\n[bold]Sentences whose photograph is not in the top {_TOP}: {len(misses)}[/]", highlight=False)
+    if misses:
+        console.print(_misses(misses))
+    asked = run.of("text_to_image")
+    hits = sum(s.rank is not None and s.rank <= _TOP for s in asked)
+    chance = _TOP / len(run.pictures)
+    console.print(
+        f"[bold]{share(asked, top=_TOP):.1%}[/] of the sentences ({hits} of {len(asked)}) "
+        f"find their photograph in the top {_TOP} of {len(run.pictures)}; by chance {chance:.1%}.",
+        highlight=False,
+    )
+    mixed_text, mixed_image = run.of("text_to_any"), run.of("image_to_any")
+    sentences = sum(len(p.captions) for p in run.pictures)
+    console.print(
+        f"Mixed top 10: {own_share(mixed_text, modality='text'):.0%} sentences for a sentence, "
+        f"{own_share(mixed_image, modality='image'):.0%} photographs for a photograph "
+        f"(the collection holds {len(run.pictures)} photographs and {sentences} sentences).",
+        highlight=False,
+    )
+    console.print(
+        f"Ready in {run.ready_s:.1f} s, indexed in {run.index_s:.1f} s, {len(run.searches)} searches in "
+        f"{sum(s.seconds for s in run.searches):.1f} s, stopped in {run.stop_s:.1f} s; {run.total_s:.1f} s in all.",
+        highlight=False,
+    )
+    for file, reason in run.left_out:
+        console.print(f"[yellow]left out[/] {file}: {reason}", highlight=False)
+
+
+def _directions(run: Run) -> Table:
+    table = Table()
+    for heading in ("asked", "looked for"):
+        table.add_column(heading)
+    for heading in ("n", "top 1", f"top {_TOP}", "top 10", "median rank", "encoded", "p50 ms", "max ms"):
+        table.add_column(heading, justify="right")
+    for direction, asked, wanted in _DIRECTIONS:
+        searches = run.of(direction)
+        waits_ms = [s.seconds * 1e3 for s in searches]
+        table.add_row(
+            asked,
+            wanted,
+            str(len(searches)),
+            *(f"{share(searches, top=top):.1%}" for top in (1, _TOP, 10)),
+            f"{median_rank(searches):g}",
+            str(sum(s.encoded for s in searches)),
+            f"{statistics.median(waits_ms):.1f}",
+            f"{max(waits_ms):.1f}",
+        )
+    return table
+
+
+def _misses(misses: tuple[Search, ...]) -> Table:
+    table = Table()
+    for heading in ("sentence", "photograph", "came first"):
+        table.add_column(heading)
+    table.add_column("rank", justify="right")
+    for miss in misses:
+        first = miss.found[0].key if miss.found else "nothing"
+        table.add_row(miss.query, miss.key, first, str(miss.rank or "none"))
+    return table
