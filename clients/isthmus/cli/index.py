@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,13 +12,14 @@ import typer
 
 from isthmus.cli.failures import CommandError, UsageError, complain, missing_extra, reporting
 from isthmus.cli.options import Address, CollectionName, Json, connect
-from isthmus.cli.output import facts, note, print_json, print_table, table
+from isthmus.cli.output import note, print_json
 from isthmus.cli.progress import count_bar
 from isthmus.cli.sources.captions import Captions
 from isthmus.cli.sources.feed import Feed
 from isthmus.cli.sources.images import Thumbnailer
 from isthmus.cli.sources.opening import open_sources
 from isthmus.cli.sources.record import GivenSpace, Refused, Source, SourceError
+from isthmus.cli.tally import Tally
 from isthmus.client import (
     AlreadyExistsError,
     Client,
@@ -30,7 +29,6 @@ from isthmus.client import (
     NotFoundError,
     Resume,
     Timeouts,
-    UpsertAck,
 )
 
 __all__ = ["index"]
@@ -40,42 +38,6 @@ _CONFIG: Final = ClientConfig(
     resume=Resume(max_attempts=25),
     timeouts=Timeouts(stream_s=86_400.0),
 )
-_REFUSALS_SHOWN_COUNT: Final = 10
-_REFUSALS_KEPT_COUNT: Final = 1000
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What became of the items so far."""
-
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    refused: int = 0
-    revision: int = 0
-    truncated: int = 0
-    refusals: list[Refused] = field(default_factory=list)
-
-    @property
-    def stored(self) -> int:
-        """Items that are in the collection now."""
-        return self.created + self.updated + self.unchanged
-
-    def add(self, ack: UpsertAck) -> None:
-        """Count an acknowledgement."""
-        self.created += ack.created
-        self.updated += ack.updated
-        self.unchanged += ack.unchanged
-        self.revision = max(self.revision, ack.revision)
-        self.truncated += len(ack.truncated)
-        for error in ack.errors:
-            self.refuse(Refused(error.id, error.reason, error.message))
-
-    def refuse(self, refused: Refused) -> None:
-        """Count a refusal; only the first ones are kept."""
-        self.refused += 1
-        if len(self.refusals) < _REFUSALS_KEPT_COUNT:
-            self.refusals.append(refused)
 
 
 def index(
@@ -121,14 +83,14 @@ def index(
             thumbnailer = _thumbnailer() if thumbnails else _no_thumbnail
             opened = list(open_sources(sources, captions=known, thumbnailer=thumbnailer, spaces=spaces))
         found, made = _ensure_collection(client, collection, opened, thumbnails=thumbnails)
-        tally = _Tally(revision=found.revision)
+        tally = Tally(revision=found.revision)
         _store(client, collection, opened, tally)
         seconds = time.monotonic() - started_s
         unused = len(list(known.unused()))
         if json:
-            print_json({"collection": collection, "collection_created": made, **_document(tally, seconds)})
+            print_json({"collection": collection, "collection_created": made, **tally.document(seconds)})
         else:
-            _show(collection, tally, seconds)
+            tally.show(collection, seconds)
             if unused:
                 note(f"{unused} names in {captions} belong to no image of the sources")
         if not tally.stored:
@@ -215,7 +177,7 @@ def _given_spaces(sources: Sequence[Source]) -> dict[Modality, GivenSpace]:
     return found
 
 
-def _store(client: Client, collection: str, sources: Sequence[Source], tally: _Tally) -> None:
+def _store(client: Client, collection: str, sources: Sequence[Source], tally: Tally) -> None:
     totals = [source.total for source in sources]
     total = None if None in totals else sum(count for count in totals if count is not None)
     with count_bar(f"indexing into {collection}", total) as tell, _readable():
@@ -227,38 +189,3 @@ def _store(client: Client, collection: str, sources: Sequence[Source], tally: _T
         for ack in client.upsert_acks(collection, Feed(sources, on_refused=refuse)):
             tally.add(ack)
             tell(ack.items)
-
-
-def _document(tally: _Tally, seconds: float) -> dict[str, object]:
-    return {
-        "items": tally.stored + tally.refused,
-        "created": tally.created,
-        "updated": tally.updated,
-        "unchanged": tally.unchanged,
-        "refused": tally.refused,
-        "truncated": tally.truncated,
-        "revision": tally.revision,
-        "seconds": round(seconds, 3),
-        "refusals": [{"id": r.id, "reason": r.reason, "message": r.message} for r in tally.refusals],
-    }
-
-
-def _show(collection: str, tally: _Tally, seconds: float) -> None:
-    items = tally.stored + tally.refused
-    facts(
-        [
-            ("collection", f"{collection}, revision {tally.revision}"),
-            ("created", tally.created),
-            ("updated", tally.updated),
-            ("unchanged", tally.unchanged),
-            ("refused", tally.refused),
-            ("time", f"{seconds:.1f} s, {items / max(seconds, 1e-9):.0f} items/s"),
-        ]
-    )
-    if tally.truncated:
-        note(f"{tally.truncated} texts were cut to the model's context")
-    if tally.refusals:
-        shown = itertools.islice(tally.refusals, _REFUSALS_SHOWN_COUNT)
-        print_table(table("refused", "reason", "message"), ((r.id, r.reason, r.message) for r in shown))
-        if tally.refused > _REFUSALS_SHOWN_COUNT:
-            note(f"and {tally.refused - _REFUSALS_SHOWN_COUNT} more; --json lists the first {_REFUSALS_KEPT_COUNT}")

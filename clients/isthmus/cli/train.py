@@ -120,9 +120,13 @@ def _train(heads: dict[str, Any], **options: Any) -> Any:
 
         try:
             return train_aligner(config, progress=progress)
-        except (TrainingDataError, EncoderLoadError, ArtefactError) as error:
-            reason = "INVALID_DATA" if isinstance(error, TrainingDataError) else "TRAINING_FAILED"
-            raise CommandError(str(error), reason=reason) from error
+        except TrainingDataError as error:
+            hint = "a larger --held-out holds more of them out" if "held-out" in str(error) else ""
+            raise CommandError(str(error), reason="INVALID_DATA", hint=hint) from error
+        except OSError as error:
+            raise CommandError(error.strerror or str(error), reason="UNREADABLE_FILE") from error
+        except (EncoderLoadError, ArtefactError) as error:
+            raise CommandError(str(error), reason="TRAINING_FAILED") from error
 
 
 def _show(space: str, out: Path, manifest: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from isthmus.cli.failures import CommandError, UsageError, missing_extra, reporting
+from isthmus.cli.output import note
 
 __all__ = ["up"]
 
@@ -79,6 +80,8 @@ def up(
 
 
 def _run(**options: object) -> int:
+    if sys.stderr.isatty():
+        note("starting the mesh; loading the encoders takes some seconds")
     try:
         from isthmus.deploy.embedded import EmbeddedConfig, run
     except ImportError as error:
@@ -87,8 +90,6 @@ def _run(**options: object) -> int:
         config = EmbeddedConfig.load(**options)
     except ValueError as error:
         raise UsageError(_first_complaint(error)) from error
-    if sys.stderr.isatty():
-        print("starting the mesh; loading the encoders takes some seconds", file=sys.stderr)
     try:
         return run(config)
     except OSError as error:

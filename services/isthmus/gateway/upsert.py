@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -118,7 +118,7 @@ class Upserter:
         self._window = window
         self._slots = asyncio.Semaphore(slots)
 
-    async def run(self, commands: AsyncIterator[UpsertCommand]) -> AsyncIterator[UpsertAck]:
+    async def run(self, commands: AsyncIterator[UpsertCommand]) -> AsyncGenerator[UpsertAck, None]:
         """Yield the acknowledgement of each command, in order.
 
         Raises:
@@ -126,9 +126,10 @@ class Upserter:
         """
         stream = _Stream(self, commands, window=self._window, slots=self._slots)
         try:
-            async for job in stream.jobs():
-                yield await self._commit(job)
+            while (job := await stream.next_job()) is not None:
+                ack = await self._commit(job)
                 stream.done(job)
+                yield ack
         finally:
             await stream.close()
 
@@ -261,16 +262,16 @@ class _Stream:
         self._ready: asyncio.Queue[_Job | Exception | None] = asyncio.Queue(maxsize=window + 1)
         self._reader = asyncio.create_task(self._read())
 
-    async def jobs(self) -> AsyncIterator[_Job]:
-        """Yield the jobs in order.
+    async def next_job(self) -> _Job | None:
+        """Return the next job in order, or None at the end of the stream.
 
         Raises:
             Exception: what reading the stream ended with, after all jobs before.
         """
-        while (job := await self._ready.get()) is not None:
-            if isinstance(job, Exception):
-                raise job
-            yield job
+        job = await self._ready.get()
+        if isinstance(job, Exception):
+            raise job
+        return job
 
     def done(self, job: _Job) -> None:
         """Let the jobs go on that wait for this one."""
@@ -298,7 +299,7 @@ class _Stream:
                 await self._slots.acquire()
                 self._begin(command)
                 await self._window.acquire()
-        except Exception as error:  # noqa: BLE001 - it is raised again, in its turn, by `jobs`
+        except Exception as error:  # noqa: BLE001 - it is raised again, in its turn, by `next_job`
             self._ready.put_nowait(error)
         else:
             self._ready.put_nowait(None)

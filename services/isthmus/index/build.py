@@ -122,7 +122,7 @@ class _SegmentBuilder:
 
     def _close_segment(self) -> None:
         if self._rows:
-            segment = Segment(self._modality, np.concatenate(self._vectors), pa.concat_tables(self._items))
+            segment = Segment(self._modality, self._vectors, pa.concat_tables(self._items))
             self._done.append(LiveSegment(segment))
         self._vectors, self._items, self._rows = [], [], 0
 

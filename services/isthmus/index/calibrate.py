@@ -77,4 +77,4 @@ def _vectors(places: list[Place]) -> NDArray[np.float32]:
 
 
 def _pair_keys(places: list[Place]) -> list[str]:
-    return [place.segment.items["pair_key"][place.row].as_py() for place in places]
+    return [place.segment.value("pair_key", place.row) for place in places]

@@ -28,7 +28,6 @@ from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    IsthmusError,
     NotFoundError,
     ResourceExhaustedError,
     UnavailableError,
@@ -43,6 +42,7 @@ log = logging.getLogger("isthmus.index")
 
 _BUILD_THREADS: Final = 2
 _RETRY_S: Final = 0.01
+_ROSTER_RETRY_S: Final = 1.0
 _PART_MIN_QUERIES: Final = 4
 """A batch is cut into parts of at least this many queries, one a thread that has nothing to do."""
 _BATCH_MAX_BYTES: Final = 4 * 1024 * 1024
@@ -201,22 +201,19 @@ class SearcherEngine:
         snapshot = await self._at_least(follower, min_revision, deadline_s)
 
         def read() -> tuple[ItemView, ...]:
+            """Blocks; runs in a search thread."""
             places = [place for place in snapshot.find(ids) if place is not None]
             items = [snapshot.item(place.segment, place.row) for place in places]
             if not items or not (include_embeddings or include_thumbnails):
                 return tuple(items)
             row_ids = np.array([place.segment.row_ids[place.row] for place in places])
             rows = _take(follower, snapshot, row_ids, thumbnails=include_thumbnails)
-            embeddings = rows["embedding"] if include_embeddings else None
-            thumbnails = rows["thumbnail"].to_pylist() if include_thumbnails else [b""] * len(items)
-            return tuple(
-                replace(
-                    item,
-                    embedding=None if embeddings is None else _one_embedding(embeddings, row, snapshot, item.modality),
-                    thumbnail=thumbnails[row],
-                )
-                for row, item in enumerate(items)
-            )
+            if include_embeddings:
+                _fill_embeddings(items, rows["embedding"], snapshot)
+            if include_thumbnails:
+                thumbnails = rows["thumbnail"].to_pylist()
+                items = [replace(item, thumbnail=data) for item, data in zip(items, thumbnails, strict=True)]
+            return tuple(items)
 
         return snapshot.revision, await self._pool.run(read, deadline_s=deadline_s)
 
@@ -331,7 +328,7 @@ class SearcherEngine:
     async def _read_roster(self) -> None:
         try:
             fresh = await self._run(self._roster_thread, self._roster.update)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             msg = "the store cannot be read"
             raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
         for follower in fresh:
@@ -347,8 +344,10 @@ class SearcherEngine:
             try:
                 if not self._roster.are_current():
                     await self._update_roster()
-            except IsthmusError:
+            except Exception:
+                # What is loaded is served on; the catalogs are looked at again after a while.
                 log.exception("cannot read the catalogs")
+                await asyncio.sleep(_ROSTER_RETRY_S)
             for follower in self._roster:
                 if follower.is_due():
                     self._follow(follower)
@@ -384,11 +383,13 @@ def _take(follower: Follower, snapshot: Snapshot, row_ids: NDArray[np.int64], *,
             raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
 
 
-def _one_embedding(
-    embeddings: pa.ChunkedArray, row: int, snapshot: Snapshot, modality: Modality
-) -> NDArray[np.float32]:
-    vector: NDArray[np.float32] = embedding_rows(embeddings.slice(row, 1), snapshot.settings.dimension(modality))[0]
-    return vector
+def _fill_embeddings(items: list[ItemView], embeddings: pa.ChunkedArray, snapshot: Snapshot) -> None:
+    """Give each item its raw embedding, row i of `embeddings` to item i."""
+    for modality in Modality:
+        places = [place for place, item in enumerate(items) if item.modality is modality]
+        rows = embedding_rows(embeddings.take(pa.array(places, pa.int64())), snapshot.settings.dimension(modality))
+        for place, row in zip(places, rows, strict=True):
+            items[place] = replace(items[place], embedding=row)
 
 
 def _check_top_k(top_k: int) -> None:

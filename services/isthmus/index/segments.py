@@ -42,16 +42,20 @@ class Segment:
 
     Args:
         modality: Of its items.
-        vectors: (n, d) float32, aligned, n at least 1.
+        vectors: Parts of (n, d) float32, aligned, n at least 1; FAISS keeps the only copy.
         items: n rows with ITEM_COLUMNS.
     """
 
-    def __init__(self, modality: Modality, vectors: NDArray[np.float32], items: pa.Table) -> None:
+    def __init__(self, modality: Modality, vectors: Sequence[NDArray[np.float32]], items: pa.Table) -> None:
         self.modality = modality
         self.items = items.select(ITEM_COLUMNS).combine_chunks()
-        self._index = faiss.IndexFlatIP(vectors.shape[1])
-        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        self._ids: pa.StringArray = self.items["id"].chunk(0)
+        self._columns = {name: self.items[name].chunk(0) for name in ITEM_COLUMNS}
+        self._index = faiss.IndexFlatIP(vectors[0].shape[1])
+        for part in vectors:
+            self._index.add(np.ascontiguousarray(part, dtype=np.float32))
+        self.row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
+        """(n,) where the items lie in the store."""
+        self._ids: pa.StringArray = self._columns["id"]
         hashes = _hashes(self._ids.to_pylist())
         self._hash_order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._hash_order]
@@ -67,12 +71,6 @@ class Segment:
         flat: NDArray[np.float32] = faiss.rev_swig_ptr(self._index.get_xb(), self.rows * self._index.d)
         return flat.reshape(self.rows, self._index.d)
 
-    @functools.cached_property
-    def row_ids(self) -> NDArray[np.int64]:
-        """(n,) where the items lie in the store."""
-        row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
-        return row_ids
-
     @property
     def has_pair_key(self) -> NDArray[np.bool_]:
         """(n,) which items have a pair key."""
@@ -83,6 +81,10 @@ class Segment:
     def sample_order(self) -> NDArray[np.intp]:
         """(n,) rows in the order in which a calibration's sample takes them."""
         return calibration_sample(self._ids.to_pylist(), seed=CALIBRATION_SEED, limit=self.rows)
+
+    def value(self, name: str, row: int) -> Any:
+        """Return one value of ITEM_COLUMNS."""
+        return self._columns[name][row].as_py()
 
     def id_at(self, row: int) -> str:
         """Return the id of one item."""
@@ -207,6 +209,6 @@ def merge_segments(parts: Sequence[LiveSegment]) -> LiveSegment | None:
     rows = [part.live_rows for part in parts]
     if not sum(map(len, rows)):
         return None
-    vectors = np.concatenate([part.segment.vectors[live] for part, live in zip(parts, rows, strict=True)])
+    vectors = [part.segment.vectors[live] for part, live in zip(parts, rows, strict=True)]
     items = pa.concat_tables(part.segment.items.take(pa.array(live)) for part, live in zip(parts, rows, strict=True))
     return LiveSegment(Segment(parts[0].segment.modality, vectors, items))

@@ -101,15 +101,14 @@ class Snapshot:
 
     def item(self, segment: Segment, row: int) -> ItemView:
         """Return an item without embedding and thumbnail."""
-        columns = segment.items
         return ItemView(
             id=segment.id_at(row),
             modality=segment.modality,
-            attributes=attributes_from_json(columns["attributes"][row].as_py()),
-            pair_key=columns["pair_key"][row].as_py(),
+            attributes=attributes_from_json(segment.value("attributes", row)),
+            pair_key=segment.value("pair_key", row),
             space=self.settings.space(segment.modality),
-            content_digest=columns["content_digest"][row].as_py(),
-            revision=columns["revision"][row].as_py(),
+            content_digest=segment.value("content_digest", row),
+            revision=segment.value("revision", row),
         )
 
     def _parts(self) -> Iterator[LiveSegment]:

@@ -297,8 +297,12 @@ class WriterEngine:
         return catalog
 
     def _create(self, catalog: Catalog, tenant: str, entry: CatalogEntry, first: Event) -> None:
-        EventTable.create(self._paths.events(tenant, entry.uuid), first, durable=self._durable)
-        catalog.add(entry)
+        try:
+            EventTable.create(self._paths.events(tenant, entry.uuid), first, durable=self._durable)
+            catalog.add(entry)
+        except OSError as error:
+            msg = "the store did not confirm the write; repeat it with the same request_id"
+            raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
         catalog.maintain(fan_out=_CATALOG_FAN_OUT, keep_versions_s=self._config.keep_versions_s)
 
     async def _open_collection(self, tenant: str, entry: CatalogEntry) -> None:

@@ -24,7 +24,7 @@ class HeadsConfig:
     """Length of an aligned vector."""
     hidden: int = 480
     """Width of each head's hidden layer; 0 leaves the linear map alone."""
-    epochs: int = 16
+    epochs: int = 24
     """Passes over the captions."""
     batch_count: int = 512
     """Pairs in a batch; every other pair of the batch is a negative."""
@@ -34,9 +34,9 @@ class HeadsConfig:
     """AdamW's, on every parameter."""
     temperature: float = 0.05
     """Of the contrastive loss; fixed."""
-    image_dropout: float = 0.6
+    image_dropout: float = 0.7
     """Share of an image embedding's components that are dropped: the best guard against learning photos by heart."""
-    text_dropout: float = 0.3
+    text_dropout: float = 0.0
     """The same for texts."""
     hidden_dropout: float = 0.3
     """The same for hidden units."""

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 __all__ = ["PairData", "TrainingDataError", "read_pairs"]
 
 _TEXT_COLUMNS: Final = ("captions", "caption", "text")
+_READ_ROWS: Final = 256
 
 
 class TrainingDataError(ValueError):
@@ -70,12 +72,7 @@ def read_pairs(files: Sequence[Path]) -> PairData:
     captions: list[list[str]] = []
     keys: list[str] = []
     for file in found:
-        try:
-            rows = _rows(file)
-        except OSError as error:
-            msg = f"{file.name}: cannot be read as parquet"
-            raise TrainingDataError(msg) from error
-        for place, (image, texts) in enumerate(rows):
+        for place, (image, texts) in enumerate(_rows(file)):
             data, name = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
             told = [text for text in ([texts] if isinstance(texts, str) else texts or ()) if text and text.strip()]
             if not data or not told:
@@ -91,13 +88,17 @@ def _rows(file: Path) -> Iterator[tuple[Any, Any]]:
     """Yield image and captions of each row.
 
     Raises:
-        TrainingDataError: A column is missing.
+        TrainingDataError: It is not parquet, or a column is missing.
     """
-    with pq.ParquetFile(file) as parquet:
-        names = parquet.schema_arrow.names
-        text = next((name for name in _TEXT_COLUMNS if name in names), None)
-        if "image" not in names or text is None:
-            msg = f"{file.name}: needs a column image and one of {', '.join(_TEXT_COLUMNS)}"
-            raise TrainingDataError(msg)
-        for batch in parquet.iter_batches(batch_size=256, columns=["image", text]):
-            yield from zip(batch.column("image").to_pylist(), batch.column(text).to_pylist(), strict=True)
+    try:
+        with pq.ParquetFile(file) as parquet:
+            names = parquet.schema_arrow.names
+            text = next((name for name in _TEXT_COLUMNS if name in names), None)
+            if "image" not in names or text is None:
+                msg = f"{file.name}: needs a column image and one of {', '.join(_TEXT_COLUMNS)}"
+                raise TrainingDataError(msg)
+            for batch in parquet.iter_batches(batch_size=_READ_ROWS, columns=["image", text]):
+                yield from zip(batch.column("image").to_pylist(), batch.column(text).to_pylist(), strict=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        msg = f"{file.name}: cannot be read as parquet"
+        raise TrainingDataError(msg) from error

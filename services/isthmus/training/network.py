@@ -46,12 +46,13 @@ class TrainableHead(nn.Module):
         self.input_dropout = nn.Dropout(dropout)
         self.hidden_dropout = nn.Dropout(config.hidden_dropout)
         self.linear = nn.Linear(raw, aligned)
-        self.hidden = nn.Linear(raw, config.hidden)
-        self.output = nn.Linear(config.hidden, aligned, bias=False)
+        self.hidden = nn.Linear(raw, config.hidden) if config.hidden else None
+        self.output = nn.Linear(config.hidden, aligned, bias=False) if config.hidden else None
         with torch.no_grad():
             self.linear.weight.copy_(torch.from_numpy(weight.T * scale))
             self.linear.bias.zero_()
-            self.output.weight.zero_()
+            if self.output is not None:
+                self.output.weight.zero_()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (n, d) raw embeddings to (n, k) unit rows."""
@@ -59,13 +60,17 @@ class TrainableHead(nn.Module):
         if self.training and self.noise:
             x = x + self.noise * torch.randn_like(x)
         x = self.input_dropout(x)
-        y = self.linear(x) + self.output(self.hidden_dropout(F.gelu(self.hidden(x))))
+        y = self.linear(x)
+        if self.hidden is not None and self.output is not None:
+            y = y + self.output(self.hidden_dropout(F.gelu(self.hidden(x))))
         return F.normalize(y.float(), dim=1)
 
     def served(self) -> Head:
         """Return the head for raw inputs: mean and scale folded into its weights and biases."""
         mean = self.mean.double().numpy()
         weight, bias = _folded(self.linear, mean, self.scale)
+        if self.hidden is None or self.output is None:
+            return Head.linear(weight, bias)
         hidden_weight, hidden_bias = _folded(self.hidden, mean, self.scale)
         return Head(
             weight=weight,

@@ -92,7 +92,7 @@ def _texts(row: Any) -> list[str]:
     if not isinstance(row, dict):
         return []
     found = next((row[key] for key in _TEXT_KEYS if key in row), None)
-    texts = found if isinstance(found, list) else [found]
+    texts: list[Any] = found if isinstance(found, list) else [found]
     return texts if all(isinstance(text, str) for text in texts) else []
 
 

@@ -52,13 +52,13 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Artefact:
-    """A manifest with its tensors; verified, ready to be applied or stored.
+    """A manifest with its tensors; verified, ready to be applied or stored. Equal when its two files are.
 
     Make one with `Artefact.create`, or read one with `from_bytes` or `load`.
     """
 
-    manifest: Manifest
-    tensors: Tensors
+    manifest: Manifest = field(compare=False)
+    tensors: Tensors = field(compare=False)
     """By name; float16 or float32, finite, read-only."""
     revision: str
     """First 16 hex digits of the digest over manifest and tensors."""

@@ -85,14 +85,34 @@ class Head:
             )
             raise ArtefactError(msg)
         numbers = {name: value.astype(np.float32) for name, value in own.items()}
-        weight = numbers["linear.weight"]
-        rows, columns = weight.shape if weight.ndim == 2 else (0, 0)  # noqa: PLR2004 - refused below
+        if own.keys() == _LINEAR:
+            return cls.linear(numbers["linear.weight"], numbers["linear.bias"])
+        return cls(
+            weight=numbers["linear.weight"],
+            bias=numbers["linear.bias"],
+            hidden_weight=numbers["hidden.weight"],
+            hidden_bias=numbers["hidden.bias"],
+            output_weight=numbers["output.weight"],
+        )
+
+    @classmethod
+    def linear(cls, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Head:
+        """Return a head without perceptron.
+
+        Args:
+            weight: A, (k, d).
+            bias: a, (k,).
+
+        Raises:
+            ArtefactError: The shapes do not fit together.
+        """
+        rows, columns = weight.shape if weight.ndim == 2 else (0, 0)  # noqa: PLR2004 - refused by the constructor
         return cls(
             weight=weight,
-            bias=numbers["linear.bias"],
-            hidden_weight=numbers.get("hidden.weight", np.zeros((0, columns), np.float32)),
-            hidden_bias=numbers.get("hidden.bias", np.zeros(0, np.float32)),
-            output_weight=numbers.get("output.weight", np.zeros((rows, 0), np.float32)),
+            bias=bias,
+            hidden_weight=np.zeros((0, columns), np.float32),
+            hidden_bias=np.zeros(0, np.float32),
+            output_weight=np.zeros((rows, 0), np.float32),
         )
 
     def to_tensors(self, modality: Modality) -> dict[str, NDArray[np.float16]]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -29,16 +28,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from isthmus.runtime.base.errors import (
     DeadlineExceededError,
-    InternalError,
     IsthmusError,
     ResourceExhaustedError,
     UnavailableError,
 )
-from isthmus.runtime.base.logging import fields
+from isthmus.runtime.base.isolation import item_error_of, run_isolated
 
 __all__ = ["BatchEvents", "BatchLimits", "MicroBatcher", "Outcome"]
-
-log = logging.getLogger("isthmus.batching")
 
 ItemT = TypeVar("ItemT")
 PreparedT = TypeVar("PreparedT")
@@ -265,7 +261,7 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
         except Exception as error:  # noqa: BLE001 - whatever a processor raises, it belongs to this item alone
             seconds = time.monotonic() - started
             waited = started - entry.submitted_s
-            self._answer([(entry, Outcome(error=_error_of(error), queue_s=waited, encode_s=seconds))])
+            self._answer([(entry, Outcome(error=item_error_of(error), queue_s=waited, encode_s=seconds))])
             return False
         entry.item = None
         entry.prepare_s = time.monotonic() - started
@@ -310,11 +306,15 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
         waits = [started - entry.submitted_s - entry.prepare_s for entry in batch]
         for seconds in waits:
             self._events.waited(seconds=seconds)
-        answers = self._isolate(batch)
+        prepared = [entry.prepared for entry in batch if entry.prepared is not None]
+        answers = run_isolated(self._forward, prepared, after_pass=self._events.forwarded)
         forward_s = time.monotonic() - started
         self._seconds_an_item += 0.2 * (forward_s / len(batch) - self._seconds_an_item)
         with self._ready:
             self._expected = len(batch) + len(self._queues.ready) + self._queues.upstream
+        for answer in answers:
+            if isinstance(answer, IsthmusError):
+                self._events.failed()
         self._answer(
             [
                 (entry, _outcome(answer, queue_s=wait, encode_s=entry.prepare_s + forward_s))
@@ -322,22 +322,6 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
             ]
         )
         self._batch_ended_s = time.monotonic()
-
-    def _isolate(self, batch: Sequence[_Entry[ItemT, PreparedT, ResultT]]) -> list[ResultT | IsthmusError]:
-        """Run a batch; when it fails, split it until only the guilty items fail."""
-        started = time.monotonic()
-        try:
-            results = list(self._forward([entry.prepared for entry in batch if entry.prepared is not None]))
-            _check_count(len(results), len(batch))
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, only the guilty item may see it
-            self._events.forwarded(count=len(batch), seconds=time.monotonic() - started)
-            if len(batch) == 1:
-                self._events.failed()
-                return [_error_of(error)]
-            half = len(batch) // 2
-            return self._isolate(batch[:half]) + self._isolate(batch[half:])
-        self._events.forwarded(count=len(batch), seconds=time.monotonic() - started)
-        return [*results]
 
     # ------------------------------------------------------------------ both
 
@@ -374,12 +358,6 @@ class MicroBatcher(Generic[ItemT, PreparedT, ResultT]):
                 loop.call_soon_threadsafe(_wake, [call for call in complete if call.loop is loop])
 
 
-def _check_count(results: int, items: int) -> None:
-    if results != items:
-        msg = f"forward returned {results} results for {items} items; this is a bug"
-        raise InternalError(msg)
-
-
 def _wake(calls: list[_Call[Any]]) -> None:
     """Resume callers; runs in their event loop."""
     for call in calls:
@@ -392,12 +370,3 @@ def _outcome(answer: Any, *, queue_s: float, encode_s: float) -> Outcome[Any]:
     if isinstance(answer, IsthmusError):
         return Outcome(error=answer, queue_s=queue_s, encode_s=encode_s)
     return Outcome(result=answer, queue_s=queue_s, encode_s=encode_s)
-
-
-def _error_of(error: Exception) -> IsthmusError:
-    """Return a refusal as it is; of anything else, only that it happened."""
-    if isinstance(error, IsthmusError):
-        return error
-    log.error("item failed", exc_info=error, extra=fields(kind=type(error).__name__))
-    msg = "the encoder failed on this item"
-    return IsthmusError(msg, reason="ENCODE_FAILED")

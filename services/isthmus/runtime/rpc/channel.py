@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -66,14 +66,17 @@ async def call(
         raise status.from_rpc_error(error, backend=backend) from error
 
 
-async def stream(method: Any, request: object, *, backend: str) -> AsyncIterator[Any]:
+async def stream(method: Any, request: object, *, backend: str) -> AsyncGenerator[Any, None]:
     """Yield the answers of a streaming `method` on behalf of the call being served.
 
     Raises:
         IsthmusError: as `call`.
     """
+    answers = method(request, timeout=context.current().hop_timeout_s(), metadata=_metadata())
     try:
-        async for message in method(request, timeout=context.current().hop_timeout_s(), metadata=_metadata()):
+        async for message in answers:
             yield message
     except grpc.RpcError as error:
         raise status.from_rpc_error(error, backend=backend) from error
+    finally:
+        answers.cancel()  # whoever stops reading wants no more

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,6 +17,7 @@ from isthmus.runtime.base.errors import DeadlineExceededError, IsthmusError
 from isthmus.runtime.base.limits import DEADLINE_DEFAULT_S, DEADLINE_FLOOR_S
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.metrics import RPC_SECONDS
+from isthmus.runtime.base.names import check_name
 from isthmus.runtime.rpc import metadata, status
 
 __all__ = ["ServiceInterceptor"]
@@ -99,15 +101,17 @@ class _Call:
         return handle
 
     def streaming(
-        self, behaviour: Callable[[Any, _Context], AsyncIterator[Any]]
+        self, behaviour: Callable[[Any, _Context], AsyncGenerator[Any, None]]
     ) -> Callable[[Any, _Context], AsyncIterator[Any]]:
         """Return a handler with many answers. Without a deadline it may run for ever."""
 
         async def handle(request: Any, servicer_context: _Context) -> AsyncIterator[Any]:
             try:
                 self._enter(servicer_context, default_s=None)
-                async for answer in behaviour(request, servicer_context):
-                    yield answer
+                # Closed here and now when the caller goes away, not whenever the garbage collector comes by.
+                async with contextlib.aclosing(behaviour(request, servicer_context)) as answers:
+                    async for answer in answers:
+                        yield answer
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 - everything becomes a status
@@ -123,6 +127,8 @@ class _Call:
             remaining = default_s
         deadline_s = None if remaining is None else time.monotonic() + remaining
         context.enter(CallContext(request_id=self._request_id, tenant=self._tenant, deadline_s=deadline_s))
+        # It becomes part of paths and keys behind the door.
+        check_name(self._tenant, field="tenant")
         if remaining is not None and remaining < DEADLINE_FLOOR_S:
             msg = "the deadline passed before the work began"
             raise DeadlineExceededError(msg, reason="DEADLINE_EXCEEDED")
@@ -137,8 +143,13 @@ class _Call:
             log.error("call failed", exc_info=error, extra=fields(method=self._method))
         elif isinstance(error, IsthmusError):
             log.debug("call refused", extra=fields(method=self._method, code=shown.code, reason=shown.reason))
-        servicer_context.set_trailing_metadata(((metadata.REQUEST_ID, self._request_id),))
-        await servicer_context.abort_with_status(status.to_status(error))
+        refusal = status.to_status(error)
+        # Not `abort_with_status`: it replaces the trailers by its own.
+        await servicer_context.abort(
+            refusal.code,
+            refusal.details,
+            trailing_metadata=(*refusal.trailing_metadata, (metadata.REQUEST_ID, self._request_id)),
+        )
 
     def _observe(self, code: str) -> None:
         RPC_SECONDS.labels(self._service, self._method, code).observe(time.monotonic() - self._started_s)

@@ -101,6 +101,7 @@ class RpcServer:
         try:
             port = self._server.add_insecure_port(self.listen)
         except RuntimeError as error:
+            await self.hosted.close()
             msg = f"cannot listen on {self.listen}"
             raise OSError(msg) from error
         await self._server.start()
@@ -114,10 +115,16 @@ class RpcServer:
         seconds = round(time.monotonic() - started_s, 3)
         log.info("service ready", extra=fields(service=self.hosted.name, address=self.address, seconds=seconds))
 
-    async def drain(self, *, grace_s: float = GRACE_S) -> None:
-        """Answer health with NOT_SERVING, let running calls end, then close the service."""
+    async def drain(self, *, wait_s: float = 0.0, grace_s: float = GRACE_S) -> None:
+        """Answer health with NOT_SERVING, let running calls end, then close the service.
+
+        Args:
+            wait_s: How long new calls are still served after health has changed, for load balancers to notice.
+            grace_s: How long running calls may take after that.
+        """
         await self._health.enter_graceful_shutdown()
         UP.labels(self.hosted.name).set(0)
+        await asyncio.sleep(wait_s)
         await self._server.stop(grace_s)
         await self.hosted.close()
         log.info("service stopped", extra=fields(service=self.hosted.name))
@@ -151,14 +158,16 @@ async def run_until_signal(server: RpcServer, *, on_ready: Callable[[str], None]
     warming = asyncio.ensure_future(server.warm())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((warming, stopping), return_when=asyncio.FIRST_COMPLETED)
+    ready = False
     try:
         if warming.done():
             await warming
             on_ready(server.address)
+            ready = True
             await stopping
-            await asyncio.sleep(drain_wait_s)
     finally:
         for task in (warming, stopping):
             task.cancel()
         await asyncio.gather(warming, stopping, return_exceptions=True)
-        await server.drain()
+        # A service that never was ready is in no load balancer.
+        await server.drain(wait_s=drain_wait_s if ready else 0.0)
