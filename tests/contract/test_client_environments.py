@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -43,11 +44,21 @@ def _wanted(extreme: str) -> list[str]:
     return [f"{name}=={floor}" for name, floor in _floors().items()] if extreme == "low" else DEPENDENCIES
 
 
+def _pip(python: Path, *arguments: str) -> None:
+    subprocess.run([str(python), "-m", "pip", "--quiet", *arguments], check=True)
+
+
+def _run(command: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command of a clean environment; nothing of this tree may leak into it."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ISTHMUS_"))}
+    return subprocess.run([str(command), *arguments], capture_output=True, text=True, check=False, cwd=cwd, env=env)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from this tree."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT], check=True)
+    _pip(Path(sys.executable), "wheel", "--no-deps", "-w", str(folder), str(ROOT))
     (built,) = folder.glob("isthmus-*.whl")
     return built
 
@@ -62,10 +73,9 @@ def environment(request: pytest.FixtureRequest, wheel: Path) -> tuple[str, Path]
     digest = hashlib.sha256("\n".join([*_wanted(extreme), sys.version]).encode()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
         venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([commands / "python", "-m", "pip", "install", "--quiet", *_wanted(extreme)], check=True)
+        _pip(commands / "python", "install", *_wanted(extreme))
         stamp.write_text(digest)
-    install = [commands / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel]
-    subprocess.run(install, check=True)
+    _pip(commands / "python", "install", "--no-deps", "--force-reinstall", str(wheel))
     return extreme, commands
 
 
@@ -79,20 +89,14 @@ def address() -> Iterator[str]:
 def test_dependencies_have_floors_that_go_together(environment: tuple[str, Path]) -> None:
     """Installed side by side, at their floors or at their highest, no package misses what it needs."""
     _, commands = environment
-    done = subprocess.run([commands / "python", "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    done = _run(commands / "python", "-m", "pip", "check", cwd=ROOT)
     assert done.returncode == 0, done.stdout
 
 
 def test_a_program_embeds_and_searches(environment: tuple[str, Path], address: str, tmp_path: Path) -> None:
     """The client works over the wire with nothing but its dependencies; neither Pillow nor torch is there."""
     extreme, commands = environment
-    done = subprocess.run(
-        [commands / "python", "-W", "error", SCRIPT, address],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    done = _run(commands / "python", "-W", "error", str(SCRIPT), address, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     versions = report.pop("versions")
@@ -119,30 +123,32 @@ def test_the_command_line_searches(environment: tuple[str, Path], address: str, 
     _, commands = environment
 
     def isthmus(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [commands / "isthmus", *arguments, "--address", address, "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
+        return _run(commands / "isthmus", *arguments, "--address", address, "--json", cwd=tmp_path)
 
     (tmp_path / "texts.tsv").write_text("a\tone text\nb\tanother text\n")
     done = isthmus("index", "texts.tsv", "--collection", "notes")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["created"] == 2
     done = isthmus("search", "--collection", "notes", "--text", "another text")
-    assert json.loads(done.stdout)["neighbors"][0]["id"] == "texts.tsv/b"
+    assert json.loads(done.stdout)["neighbors"][0]["id"] == "b"
 
 
-@pytest.mark.parametrize("command", [["up"], ["train", "aligner", "--help"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["up"],
+        ["index", "table.parquet", "-c", "c"],
+        ["models", "pull", "some/model"],
+        ["train", "aligner", "table.parquet", "--out", "heads"],
+    ],
+    ids=" ".join,
+)
 def test_what_needs_an_extra_says_which(environment: tuple[str, Path], command: list[str], tmp_path: Path) -> None:
-    """`isthmus up` without the services ends with 1 and names the extra; help needs none."""
+    """Without the extra a command ends with 1 and one line that says what to install; its help needs nothing."""
     _, commands = environment
-    done = subprocess.run([commands / "isthmus", *command], capture_output=True, text=True, check=False, cwd=tmp_path)
-    if "--help" in command:
-        assert done.returncode == 0, done.stderr
-    else:
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "isthmus[serve]" in done.stderr
-        assert "Traceback" not in done.stderr
+    (tmp_path / "table.parquet").write_bytes(b"PAR1")
+    done = _run(commands / "isthmus", *command, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'hint: pip install "isthmus[serve]"' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _run(commands / "isthmus", *command, "--help", cwd=tmp_path).returncode == 0

@@ -117,7 +117,7 @@ def item_reasons(errors: Iterable[common_pb2.ItemError]) -> dict[int, str]:
 
 def refusal(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, dict[str, str]]:
     """Return code, reason and metadata of a refused call."""
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # typed for the blocking API only
     info = error_details_pb2.ErrorInfo()
     assert status is not None
     assert status.details[0].Unpack(info)

@@ -224,10 +224,14 @@ async def test_encoding_overlaps_with_what_went_before(tmp_path: Path) -> None:
 async def test_a_request_that_fails_as_a_whole_ends_the_stream_after_its_predecessors(mesh: GatewayMesh) -> None:
     """What was sent before is acknowledged, then the stream ends with the reason."""
     requests = [request("r1", [text_item("a", "a")]), request("r2", [text_item("b", "b")], collection="nowhere")]
-    acks = []
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    acks: list[gateway_service_pb2.UpsertItemsResponse] = []
+
+    async def read() -> None:
         async for ack in mesh.stub.UpsertItems(iter(requests), timeout=10):
             acks.append(ack)  # noqa: PERF401 - a comprehension would lose them
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read()
     assert [ack.request_id for ack in acks] == ["r1"]
     code, reason, _ = refusal(caught.value)
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND")

@@ -37,7 +37,7 @@ def _dual() -> dict[str, DummyEncoder]:
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[GatewayMesh]:
     """A collection of one raw space with ten pairs of a text and an image."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as running:  # type: ignore[arg-type]
+    async with gateway_mesh(data_dir=tmp_path, **_dual()) as running:
         await create(running, "things")
         items = [text_item(f"t{number}", f"text {number}", pair_key=f"p{number}") for number in range(10)]
         items += [image_item(f"i{number}", png(number), pair_key=f"p{number}") for number in range(10)]
@@ -196,7 +196,7 @@ async def _fit(mesh: GatewayMesh, aligner_id: str, method: str) -> common_pb2.Al
 
 async def test_an_aligner_is_fitted_listed_promoted_and_used(tmp_path: Path) -> None:
     """From fitting with progress to a search in its space; promotion must be asked for with open eyes."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:  # type: ignore[arg-type]
+    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
         await create(mesh, "things")
         items = [text_item(f"t{number}", f"text {number}", pair_key=f"p{number}") for number in range(120)]
         items += [image_item(f"i{number}", png(number), pair_key=f"p{number}") for number in range(120)]
@@ -231,7 +231,7 @@ async def test_an_aligner_is_fitted_listed_promoted_and_used(tmp_path: Path) -> 
 
 async def test_an_aligner_of_other_spaces_is_refused(tmp_path: Path) -> None:
     """A collection cannot start with an aligner that does not take its raw spaces."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:  # type: ignore[arg-type]
+    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
         await create(mesh, "things")
         (ack,) = await upsert(mesh, request("r1", [text_item("t", "t", pair_key="p"), image_item("i", png(1))]))
         await search(mesh, text="x", min_revision=ack.revision)
@@ -257,7 +257,7 @@ async def test_a_collection_is_evaluated(mesh: GatewayMesh, *, through_search: b
 
 async def test_both_ways_of_evaluating_agree(tmp_path: Path) -> None:
     """On a collection that one list of answers cannot hold, every figure through search is the exact one."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:  # type: ignore[arg-type]
+    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
         await create(mesh, "things")
         items = [
             text_item(f"t{number}-{k}", f"text {number} {k}", pair_key=f"p{number}")
@@ -294,7 +294,7 @@ def _figures(report: common_pb2.EvaluationReport) -> dict[str, float]:
 
 async def test_an_evaluation_needs_pairs(tmp_path: Path) -> None:
     """Without one pair there is nothing to judge by, either way."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:  # type: ignore[arg-type]
+    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
         await create(mesh, "things")
         (ack,) = await upsert(mesh, request("r1", [text_item("t", "t", pair_key="p")]))
         for through_search in (False, True):

@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 from isthmus.core.modality import Modality
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.model import NewItem
-from tests.unit.index.support import SPACE, TENANT, Model, create, request_id, running_searcher, running_writer, upsert, vectors
+from tests.unit.index.support import (
+    SPACE,
+    TENANT,
+    Model,
+    create,
+    request_id,
+    running_searcher,
+    running_writer,
+    upsert,
+    vectors,
+)
 
 _IDS = [f"item-{number}" for number in range(40)]
 _VECTORS = vectors(0, 60)
@@ -80,9 +90,7 @@ async def _mesh() -> AsyncIterator[_Mesh]:
                 await stack.aclose()
 
 
-async def _check_search(
-    mesh: _Mesh, model: Model, query: Modality, wanted: Modality | None, top_k: int
-) -> None:
+async def _check_search(mesh: _Mesh, model: Model, query: Modality, wanted: Modality | None, top_k: int) -> None:
     vector = vectors(7, 1)
     result = await mesh.searcher.search(
         TENANT,
@@ -96,7 +104,7 @@ async def _check_search(
     )
     assert result.revision == model.revision
     (found,) = result.neighbors
-    expected = {}
+    expected: dict[str, float] = {}
     for modality in Modality if wanted is None else (wanted,):
         expected |= model.scores(vector[0], modality)
     # Below 64 items a modality nothing is calibrated: the mixed order is that of the cosine.
@@ -121,7 +129,7 @@ async def _check_get(mesh: _Mesh, model: Model, ids: list[str]) -> None:
 
 async def _check_read(mesh: _Mesh, model: Model, *, paired_only: bool) -> None:
     reader = await mesh.searcher.read_items(TENANT, "things", paired_only=paired_only, min_revision=model.revision)
-    read = {}
+    read: dict[str, tuple[Modality, str, bytes]] = {}
     async for batch in reader.batches:
         rows = zip(batch.ids, batch.pair_keys, batch.embeddings, strict=True)
         read |= {item_id: (batch.modality, key, row.tobytes()) for item_id, key, row in rows}

@@ -91,6 +91,7 @@ class TestFreshness:
             stored = await upsert(writer, images("a"), rows)
 
             async def seen() -> bool:
+                """Return True once a search answers from the new revision."""
                 return (await _search(searcher, rows)).revision == stored.revision
 
             await _eventually(seen)
@@ -131,6 +132,7 @@ class TestFreshness:
                 assert revision == stored.revision + 1
 
                 async def settled() -> bool:
+                    """Return True once segments and calibration are final."""
                     result = await _search(searcher, rows[:3], min_revision=revision)
                     follower = searcher._roster.get(TENANT, "things")
                     assert follower is not None
@@ -167,7 +169,9 @@ class TestAligner:
                 aligned = aligner.align(rows, Modality.IMAGE)
                 assert result.space == info.aligner == aligner.space
                 np.testing.assert_allclose(
-                    [n.score for n in result.neighbors[0]], np.sort(np.minimum(aligned @ aligned[0], 1.0))[::-1], atol=1e-5
+                    [n.score for n in result.neighbors[0]],
+                    np.sort(np.minimum(aligned @ aligned[0], 1.0))[::-1],
+                    atol=1e-5,
                 )
 
     async def test_two_spaces_meet_once_an_aligner_is_active(self, tmp_path: Path) -> None:
@@ -284,7 +288,9 @@ class TestReadItems:
 
     async def test_only_pairs_are_read_when_asked(self, tmp_path: Path) -> None:
         """Items without a pair key are left out; the keys come with the ids."""
-        items = [replace(item, pair_key="" if number % 2 else f"k{number}") for number, item in enumerate(images("abcd"))]
+        items = [
+            replace(item, pair_key="" if number % 2 else f"k{number}") for number, item in enumerate(images("abcd"))
+        ]
         async with running_writer(tmp_path) as writer, running_searcher(tmp_path) as searcher:
             await create(writer)
             stored = await upsert(writer, items, vectors(0, 4))
@@ -347,6 +353,7 @@ class TestRefusals:
         rows = vectors(0, 1)
 
         async def append_damaged(writer: WriterEngine) -> None:
+            """Append an event whose digest is wrong."""
             (table,) = (path for path in (tmp_path / TENANT).iterdir() if path.name != "catalog.lance")
             await create(writer, "others")
             event = Event(

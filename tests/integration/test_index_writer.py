@@ -42,6 +42,10 @@ from tests.unit.index.support import (
 )
 
 
+def _names_below(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*")}
+
+
 class TestCollections:
     """Creating, listing and deleting collections."""
 
@@ -105,11 +109,9 @@ class TestCollections:
         async with running_writer(tmp_path / "store") as writer:
             for tenant, collection in ((TENANT, name), (name, "things")):
                 with pytest.raises(InvalidArgumentError) as caught:
-                    await writer.create_collection(
-                        tenant, collection, settings=ONE_SPACE, aligner=None, request_id="r"
-                    )
+                    await writer.create_collection(tenant, collection, settings=ONE_SPACE, aligner=None, request_id="r")
                 assert caught.value.reason == "INVALID_NAME"
-        assert {path.name for path in tmp_path.rglob("*")} == {"store", "writer.lock"}
+        assert _names_below(tmp_path) == {"store", "writer.lock"}
 
     @pytest.mark.parametrize(
         "settings",
@@ -175,6 +177,7 @@ class TestMutations:
         append = EventTable.append
 
         def counted(table: EventTable, events: Sequence[Event]) -> None:
+            """Append, and note how many rows."""
             commits.append(len(events))
             append(table, events)
 
@@ -182,9 +185,7 @@ class TestMutations:
         rows = vectors(0, 64)
         async with running_writer(tmp_path) as writer:
             await create(writer)
-            results = await asyncio.gather(
-                *(upsert(writer, images([str(n)]), rows[n : n + 1]) for n in range(64))
-            )
+            results = await asyncio.gather(*(upsert(writer, images([str(n)]), rows[n : n + 1]) for n in range(64)))
         assert sorted(result.revision for result in results) == list(range(2, 66))
         assert sum(commits) == 64
         assert len(commits) <= 8  # 2 here
@@ -224,9 +225,11 @@ class TestMutations:
         rows = vectors(0, 1)
 
         def before(_table: EventTable, _events: Sequence[Event]) -> None:
+            """Fail before anything is written."""
             raise OSError
 
         def after(table: EventTable, events: Sequence[Event]) -> None:
+            """Write, then fail."""
             append(table, events)
             raise OSError
 
@@ -269,11 +272,14 @@ class TestMutations:
 
     @pytest.mark.parametrize(
         ("count", "name", "reason"),
-        [(0, "r", "EMPTY_INPUT"), (1001, "r", "BATCH_TOO_LARGE"), (1, "", "FIELD_REQUIRED"), (1, "a b", "INVALID_FIELD")],
+        [
+            (0, "r", "EMPTY_INPUT"),
+            (1001, "r", "BATCH_TOO_LARGE"),
+            (1, "", "FIELD_REQUIRED"),
+            (1, "a b", "INVALID_FIELD"),
+        ],
     )
-    async def test_a_request_over_a_limit_is_refused(
-        self, tmp_path: Path, count: int, name: str, reason: str
-    ) -> None:
+    async def test_a_request_over_a_limit_is_refused(self, tmp_path: Path, count: int, name: str, reason: str) -> None:
         """For upserts and deletions alike."""
         ids = [str(number) for number in range(count)]
         async with running_writer(tmp_path) as writer:

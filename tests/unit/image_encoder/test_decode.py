@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from isthmus.image_encoder import decode
 from isthmus.image_encoder.decode import decode_image
-from isthmus.runtime.base.errors import IsthmusError
+from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
+from isthmus.runtime.base.image_header import ImageHeader
 
 
 def _picture() -> Image.Image:
@@ -92,12 +95,7 @@ class TestRefusing:
 
     def test_pillow_and_the_header_check_must_agree(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """When Pillow sees another size than the one that was held against the limits, nothing is decoded."""
-        from isthmus.image_encoder import decode  # noqa: PLC0415 - patched below
-
-        true = decode.check_image
-        monkeypatch.setattr(
-            decode, "check_image", lambda data: type(true(data))(true(data).format, true(data).width + 1, 1)
-        )
+        monkeypatch.setattr(decode, "check_image", lambda _: ImageHeader("PNG", 47, 36))
         monkeypatch.setattr(decode, "_rgb", lambda _: pytest.fail("decoded"))
         with pytest.raises(IsthmusError) as caught:
             decode_image(_saved(_picture(), "PNG"))
@@ -114,23 +112,19 @@ class TestRefusing:
         """Whatever the decoder makes of it, nothing but a refusal comes out, and no other size."""
         data = bytearray(_saved(_picture(), kind))
         data[int(place * (len(data) - 1))] ^= flip
-        try:
-            picture = decode_image(bytes(data))
-        except IsthmusError as error:
-            assert error.code in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
-        else:
-            assert picture.mode == "RGB"
+        with contextlib.suppress(InvalidArgumentError, ResourceExhaustedError):
+            assert decode_image(bytes(data)).mode == "RGB"
 
 
 class TestBombs:
     """A process of its own, whose peak memory says what decoding cost."""
 
     def test_the_corpus_costs_no_memory(self) -> None:
-        """Files that declare up to 2^48 pixels are refused with less than 8 MiB more at the peak (measured: 0.1)."""
+        """Files that declare up to 2^48 pixels are refused with less than 8 MiB more at the peak (measured: 0)."""
         code = (
             "import resource, sys\n"
             "from isthmus.image_encoder.decode import decode_image\n"
-            "from isthmus.runtime.base.errors import IsthmusError\n"
+            "from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError\n"
             "from tests.unit.runtime.test_image_header import BOMBS, saved\n"
             "decode_image(saved((64, 64), 'PNG'))\n"
             "corpus = [make() for make, _ in BOMBS.values()]\n"

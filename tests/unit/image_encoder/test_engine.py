@@ -69,14 +69,14 @@ class TestBrokenInputs:
         assert len(result.indexes) == len(result.embeddings) == 253
         alone = await engine.encode([images[100]])
         row = result.embeddings[result.indexes.index(100)]
-        assert row @ alone.embeddings[0] >= 0.999  # measured 0.9999: bf16, other batch mates
+        assert row @ alone.embeddings[0] >= 0.999  # measured 1.0000; bf16, other batch mates
 
     async def test_a_flood_of_broken_batches_leaves_it_whole(self, engine: ImageEncoderEngine) -> None:
-        """8 callers send 5 such batches each: all get their answers, and the engine still encodes."""
+        """8 callers send 2 such batches each: all get their answers, and the engine still encodes."""
         images = _with_three_broken(16)
 
         async def caller() -> None:
-            for _ in range(5):
+            for _ in range(2):
                 result = await engine.encode(images)
                 assert (len(result.indexes), len(result.errors)) == (13, 3)
 

@@ -1,4 +1,4 @@
-"""What the tests of the index share: spaces, canonical vectors, engines on a temporary store, and a brute-force model."""
+"""What the tests of the index share: spaces, canonical vectors, engines on a temporary store, a brute-force model."""
 
 from __future__ import annotations
 

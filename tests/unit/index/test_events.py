@@ -41,9 +41,7 @@ def _event(number: int = 0, **changes: object) -> Event:
         "pair_key": "pair",
         "thumbnail": b"picture",
         "content_digest": hashlib.sha256(b"content").digest(),
-        "metadata_digest": metadata_digest(
-            "image", attributes={"year": 1999}, pair_key="pair", thumbnail=b"picture"
-        ),
+        "metadata_digest": metadata_digest("image", attributes={"year": 1999}, pair_key="pair", thumbnail=b"picture"),
         "item_digest": bytes(32),
         "answer": b"[1,0,0,0]",
         "payload": b"artefact",

@@ -16,7 +16,9 @@ from tests.unit.index.support import DIMENSION, ONE_SPACE, SPACE, TWO_SPACES, im
 _GOOD = NewItem(id="good", modality=Modality.IMAGE)
 
 
-def _prepare(*items: NewItem, rows: np.ndarray | None = None, settings: object = ONE_SPACE) -> tuple[list[str], list]:
+def _prepare(
+    *items: NewItem, rows: np.ndarray | None = None, settings: object = ONE_SPACE
+) -> tuple[list[str], list[tuple[int, str]]]:
     given = vectors(0, len(items)) if rows is None else rows
     mutation, failures = prepare_upsert(
         items,

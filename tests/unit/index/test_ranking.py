@@ -49,7 +49,7 @@ def _live(modality: Modality, rows: NDArray[np.float32], *, start: int = 0, attr
             "_rowid": pa.array(range(start, start + count), pa.uint64()),
         }
     )
-    return LiveSegment(Segment(modality, rows, items))
+    return LiveSegment(Segment(modality, [rows], items))
 
 
 def _snapshot(
@@ -95,7 +95,12 @@ class TestSpaces:
     """What is compared with what."""
 
     def _search(self, snapshot: Snapshot, **changes: Any) -> Any:
-        options = {"modality": Modality.IMAGE, "space": SPACE, "top_k": 3, "item_modality": None} | changes
+        options: dict[str, Any] = {
+            "modality": Modality.IMAGE,
+            "space": SPACE,
+            "top_k": 3,
+            "item_modality": None,
+        } | changes
         return search_snapshot(snapshot, options.pop("queries", vectors(9, 1)), **options)
 
     def test_a_query_of_another_space_is_refused_with_both_spaces(self) -> None:

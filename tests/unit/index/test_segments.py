@@ -25,7 +25,7 @@ def _segment(count: int, *, seed: int = 0, prefix: str = "item") -> Segment:
             "_rowid": pa.array(range(count), pa.uint64()),
         }
     )
-    return Segment(Modality.IMAGE, vectors(seed, count), items)
+    return Segment(Modality.IMAGE, [vectors(seed, count)], items)
 
 
 def _dead(rows: list[int]) -> NDArray[np.int64]:

@@ -62,7 +62,11 @@ class TestPlanGroup:
         """The revision stays, for an upsert, a deletion and an aligner alike."""
         state = _state()
         _apply(state, _upsert("a", images("x")), SetAligner("b", "al@0123456789abcdef", b"artefact"))
-        again = [_upsert("c", images("x")), Delete("d", ("nobody",)), SetAligner("e", "al@0123456789abcdef", b"artefact")]
+        again: list[Mutation] = [
+            _upsert("c", images("x")),
+            Delete("d", ("nobody",)),
+            SetAligner("e", "al@0123456789abcdef", b"artefact"),
+        ]
         plan = plan_group(state, again)
         assert plan.events == []
         assert {outcome.revision for outcome in plan.outcomes if isinstance(outcome, Answer)} == {state.revision}
@@ -110,7 +114,9 @@ class TestLoadState:
     def test_a_state_read_from_the_store_is_the_state_that_wrote_it(self, tmp_path: Path) -> None:
         """200 random mutations in groups, with compaction between them: items, counts, aligner, answers agree."""
         rng = np.random.default_rng(5)
-        first = Event(revision=1, op=Op.SETTINGS, request_id="create", answer=Answer(op=Op.SETTINGS, revision=1).to_json())
+        first = Event(
+            revision=1, op=Op.SETTINGS, request_id="create", answer=Answer(op=Op.SETTINGS, revision=1).to_json()
+        )
         table = EventTable.create(str(tmp_path / "events.lance"), first, durable=False)
         state = _state()
         for group in range(40):
@@ -136,7 +142,9 @@ class TestLoadState:
         assert (loaded.revision, loaded.aligner) == (state.revision, state.aligner)
         assert {m: loaded.counts[m] for m in Modality} == {m: state.counts[m] for m in Modality}
         # Mutations that changed nothing left no rows, so only the others are remembered.
-        assert loaded.answers.keys() - {"create"} <= state.answers.keys() | {f"{g}-{n}" for g in range(40) for n in range(5)}
+        assert loaded.answers.keys() - {"create"} <= state.answers.keys() | {
+            f"{g}-{n}" for g in range(40) for n in range(5)
+        }
         assert all(answer == state.answers[key] for key, answer in loaded.answers.items() if key in state.answers)
 
     def test_lookup_tells_what_was_stored(self) -> None:

@@ -29,10 +29,12 @@ class Events:
     drops: list[str] = field(default_factory=list)
     failures: int = 0
     waits: list[float] = field(default_factory=list)
+    seconds: float = 0.0
 
     def forwarded(self, *, count: int, seconds: float) -> None:
         """Remember a forward pass."""
         self.passes.append(count)
+        self.seconds += seconds
 
     def waited(self, *, seconds: float) -> None:
         """Remember a wait."""
@@ -135,7 +137,7 @@ class TestBatches:
             await asyncio.sleep(1)
             started = time.monotonic()
             await batcher.submit_many([2])
-            assert time.monotonic() - started < 0.5  # measured 0.3 ms
+            assert time.monotonic() - started < 0.5  # measured 8 ms beside eight busy processes
 
     async def test_callers_share_a_batch(self) -> None:
         """What arrives from different callers while the device is busy leaves as one batch."""
@@ -159,7 +161,7 @@ class TestBatches:
 
             await asyncio.gather(*(loop() for _ in range(8)))
         assert sum(events.passes) == 160
-        assert len(events.passes) <= 26  # measured 21: 20 rounds and the first item alone
+        assert len(events.passes) <= 26  # measured 20, one a round
 
     async def test_a_batch_is_never_larger_than_the_limit(self) -> None:
         """256 items at 32 a batch are 8 batches once the first has gone ahead."""
@@ -240,7 +242,7 @@ class TestPoison:
         assert sorted(errors) == [7, 8, 50]
         assert {error.reason for error in errors.values()} == {"ENCODE_FAILED"}
         assert events.failures == 3
-        assert len(device.batches) <= 3 * 13  # measured 33: about 2 log2(64) a guilty item
+        assert len(device.batches) <= 3 * 13  # measured 29: about 2 log2(64) a guilty item
 
     async def test_nothing_of_the_failure_is_told(self) -> None:
         """The caller learns that its item failed, not what the model said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import resource
 import struct
@@ -155,7 +156,7 @@ class TestRefusing:
 
     @pytest.mark.parametrize("name", BOMBS)
     def test_refusing_takes_no_time(self, name: str) -> None:
-        """At most 10 ms, best of five (measured: 2.4 ms for the slowest, a 9 MB JPEG of nothing but fill bytes)."""
+        """At most 10 ms, best of five (measured: 1.2 ms for the slowest, the JPEG of 100,000 scans)."""
         data = BOMBS[name][0]()
         best = min(_seconds_to_refuse(data) for _ in range(5))
         assert best <= 0.010
@@ -202,11 +203,8 @@ class TestHostileBytes:
     )
     def test_any_bytes_are_answered(self, start: bytes, rest: bytes) -> None:
         """Random bytes behind a real signature never raise anything but a refusal."""
-        try:
+        with contextlib.suppress(InvalidArgumentError, ResourceExhaustedError):
             header = check_image(start + rest)
-        except IsthmusError as error:
-            assert error.code in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
-        else:
             assert 1 <= header.width <= IMAGE_MAX_SIDE_PX
             assert 1 <= header.height <= IMAGE_MAX_SIDE_PX
 
@@ -215,7 +213,5 @@ class TestHostileBytes:
         """Every prefix of a real file gives its size or a refusal."""
         data = saved((20, 10), kind)
         for length in range(len(data)):
-            try:
+            with contextlib.suppress(InvalidArgumentError):
                 assert check_image(data[:length]) == ImageHeader(kind, 20, 10)  # type: ignore[arg-type]
-            except IsthmusError as error:
-                assert error.code == "INVALID_ARGUMENT"

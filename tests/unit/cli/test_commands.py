@@ -1,0 +1,319 @@
+"""What every command promises: one JSON document, tables for people, errors on one line, exit statuses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer.main
+
+from isthmus.cli.main import app
+from isthmus.runtime.base import errors as served
+from tests.unit.cli.conftest import Isthmus
+from tests.unit.client.small_gateway import ALIGNER, BROKEN_IMAGE, IMAGE_SPACE, TEXT_SPACE, Running, SmallGateway
+
+ISSUE_COMMANDS = {
+    "up",
+    "status",
+    "collections list",
+    "collections create",
+    "collections delete",
+    "index",
+    "search",
+    "embed",
+    "evaluate",
+    "aligners list",
+    "aligners fit",
+    "aligners import",
+    "aligners promote",
+    "train aligner",
+    "models pull",
+}
+
+
+def _commands() -> dict[str, list[str]]:
+    """Return every command with the names of its options."""
+    found: dict[str, list[str]] = {}
+
+    def walk(group: object, names: tuple[str, ...]) -> None:
+        for name, command in getattr(group, "commands", {}).items():
+            if hasattr(command, "commands"):
+                walk(command, (*names, name))
+            else:
+                found[" ".join((*names, name))] = [option for p in command.params for option in p.opts]
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+@pytest.fixture
+def filled(isthmus: Isthmus) -> Isthmus:
+    """A collection `pets` of three texts and one image."""
+    Path("texts.tsv").write_text("cat\tcat\ndog\tdog\nbird\tbird\n")
+    Path("cat.jpg").write_bytes(b"cat")
+    assert isthmus("index", "texts.tsv", "cat.jpg", "--collection", "pets").status == 0
+    return isthmus
+
+
+def test_the_commands_are_those_of_the_issue() -> None:
+    """Nothing is missing and nothing is beside them."""
+    assert set(_commands()) == ISSUE_COMMANDS
+
+
+@pytest.mark.parametrize("name", sorted(_commands()))
+def test_every_command_explains_itself(name: str, isthmus: Isthmus) -> None:
+    """`--help` works without a mesh and says what the command does."""
+    done = isthmus(*name.split(), "--help")
+    assert done.status == 0
+    assert "Usage: isthmus" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(ISSUE_COMMANDS - {"up"}))
+def test_every_command_but_up_speaks_json(name: str) -> None:
+    """`--json` is everywhere."""
+    assert "--json" in _commands()[name]
+
+
+@pytest.mark.parametrize("name", sorted(ISSUE_COMMANDS - {"up", "train aligner", "models pull"}))
+def test_every_command_of_a_mesh_takes_its_address(name: str) -> None:
+    """`--address` is on each command that talks to one."""
+    assert "--address" in _commands()[name]
+
+
+def test_status_shows_everything(isthmus: Isthmus, server: Running) -> None:
+    """People see encoders, cache, services, aligner; what they should know goes to stderr."""
+    done = isthmus("status")
+    assert done.status == 0
+    for text in (server.address, IMAGE_SPACE, TEXT_SPACE, ALIGNER, "redis ready", "alignment  NOT ANSWERING"):
+        assert text in done.stdout
+    assert "research and education only" in done.stderr
+
+
+def test_status_as_json(isthmus: Isthmus, server: Running) -> None:
+    """The same as one document."""
+    found = isthmus("status", "--json").json()
+    assert found["address"] == server.address
+    assert found["encoders"][0]["encoded_items"] == 12
+    assert found["cache"]["backend"] == "redis"
+    assert found["notices"]
+
+
+def test_an_address_on_the_command_line_wins(
+    isthmus: Isthmus, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--address` is stronger than ISTHMUS_ADDRESS."""
+    monkeypatch.setenv("ISTHMUS_ADDRESS", "127.0.0.1:9")
+    assert isthmus("status", "--address", server.address).status == 0
+
+
+def test_collections_come_and_go(isthmus: Isthmus) -> None:
+    """Create, list and delete, for people and as JSON."""
+    assert "there are no collections" in isthmus("collections", "list").stderr
+    assert isthmus("collections", "create", "pets", "--json").json()["name"] == "pets"
+    assert isthmus("collections", "create", "art", "--thumbnails").status == 0
+    assert [c["name"] for c in isthmus("collections", "list", "--json").json()["collections"]] == ["art", "pets"]
+    assert re.search(r"pets +0 +0 +1 ", isthmus("collections", "list").stdout)
+    assert isthmus("collections", "delete", "pets", "--json").json() == {"deleted": "pets"}
+    done = isthmus("collections", "delete", "pets")
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: there is no such collection (COLLECTION_NOT_FOUND)\n  hint: ")
+
+
+def test_search_shows_neighbours(filled: Isthmus) -> None:
+    """A table with place, score, match, modality, id and text; timings go to stderr."""
+    done = filled("search", "--collection", "pets", "--text", "dog", "--top-k", "2")
+    assert done.status == 0
+    assert re.search(r"1 +1\.000 +50\.0 % +text +dog +dog", done.stdout)
+    assert "1.5 ms (encode 0.9, search 0.3)" in done.stderr
+    assert "answered without: cache" in done.stderr
+
+
+def test_search_as_json(filled: Isthmus) -> None:
+    """Every figure of every neighbour, and what was asked."""
+    found = filled("search", "-c", "pets", "-t", "dog", "-k", "1", "--json").json()
+    assert (found["collection"], found["query"]) == ("pets", {"text": "dog"})
+    (neighbor,) = found["neighbors"]
+    assert neighbor["id"] == "dog"
+    assert neighbor["score"] == pytest.approx(1, abs=1e-3)
+    assert neighbor["attributes"] == {"text": "dog"}
+    assert (found["calibration"], found["degraded"], found["timings"]["total_micros"]) == ("fitted", ["cache"], 1500)
+
+
+def test_search_by_image_and_by_item(filled: Isthmus) -> None:
+    """A file and an id are queries too, and --modality narrows the answers."""
+    found = filled("search", "-c", "pets", "--image", "cat.jpg", "--modality", "image", "--json").json()
+    assert [neighbor["id"] for neighbor in found["neighbors"]] == ["cat.jpg"]
+    found = filled("search", "-c", "pets", "--item", "cat.jpg", "--modality", "text", "--json").json()
+    assert {neighbor["id"] for neighbor in found["neighbors"]} == {"cat", "dog", "bird"}
+
+
+def test_markup_and_control_characters_are_shown_as_they_are(isthmus: Isthmus) -> None:
+    """Nothing that a stranger wrote into an item colours a terminal or hides in it."""
+    Path("texts.jsonl").write_text('{"id": "a", "text": "[red]loud[/red] \\u001b[31mred"}\n')
+    isthmus("index", "texts.jsonl", "-c", "odd")
+    shown = isthmus("search", "-c", "odd", "-t", "x").stdout
+    assert "[red]loud[/red] \\x1b[31mred" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "-c", "pets"],
+        ["search", "-c", "pets", "--text", "a", "--item", "b"],
+        ["embed"],
+        ["status", "--address", "nowhere"],
+        ["search", "--text", "a"],
+        ["search", "-c", "pets", "--text", "a", "--modality", "sound"],
+        ["search", "-c", "pets", "--text", "a", "--top-k", "0"],
+        ["collections"],
+        ["nothing"],
+        ["aligners", "fit", "-c", "pets", "--name", "a", "--method", "magic"],
+        ["train", "aligner", "data.parquet"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense_are_usage_errors(arguments: list[str], isthmus: Isthmus) -> None:
+    """Exit status 2 (or the help of a group), nothing on stdout but help."""
+    done = isthmus(*arguments)
+    assert done.status == 2
+
+
+@pytest.mark.parametrize("arguments", [["search", "-c", "pets", "--text", "a"], ["status"], ["evaluate", "-c", "pets"]])
+def test_without_a_mesh_a_command_says_how_to_start_one(
+    arguments: list[str], isthmus: Isthmus, server: Running
+) -> None:
+    """Connection refused: one line, a hint, exit status 1, no traceback."""
+    server.stop()
+    done = isthmus(*arguments)
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"error: nobody answers at {server.address} (UNAVAILABLE)",
+        "  hint: start a mesh with `isthmus up`, or name a running one with --address or ISTHMUS_ADDRESS",
+    ]
+
+
+def test_a_failure_with_json_is_one_document_too(isthmus: Isthmus) -> None:
+    """Stdout holds the error as JSON, stderr the line for people."""
+    done = isthmus("search", "-c", "missing", "--text", "a", "--json")
+    assert done.status == 1
+    error = done.json()["error"]
+    assert (error["code"], error["reason"], error["metadata"]) == (
+        "NOT_FOUND",
+        "COLLECTION_NOT_FOUND",
+        {"field": "collection"},
+    )
+    assert len(error["request_id"]) == 32
+    assert done.stderr.startswith("error: there is no such collection (COLLECTION_NOT_FOUND)")
+
+
+def test_a_bug_in_the_mesh_names_the_call(isthmus: Isthmus, gateway: SmallGateway) -> None:
+    """INTERNAL tells nothing but the id under which the log has everything."""
+    gateway.failures["GetStatus"].append(served.InternalError("secret"))
+    done = isthmus("status")
+    assert re.match(r"error: internal error \(INTERNAL, request id [0-9a-f]{32}\)", done.stderr)
+    assert "secret" not in done.stderr
+
+
+def test_a_full_mesh_says_when_to_come_back(isthmus: Isthmus, gateway: SmallGateway) -> None:
+    """A pause that the mesh asks for is the hint."""
+    gateway.failures["GetStatus"].append(
+        served.ResourceExhaustedError("the queue is full", reason="QUEUE_FULL", retry_after_s=2.5)
+    )
+    assert isthmus("status").stderr.splitlines()[1] == "  hint: try again in 2.5 s"
+
+
+def test_a_missing_file_is_one_line(filled: Isthmus) -> None:
+    """A query image that is not there fails like everything else."""
+    done = filled("search", "-c", "pets", "--image", "missing.jpg")
+    assert (done.status, done.stderr) == (1, "error: missing.jpg: No such file or directory (UNREADABLE_FILE)\n")
+
+
+def test_embed_shows_and_prints_vectors(isthmus: Isthmus) -> None:
+    """Inputs with their dimension for people; whole vectors as JSON."""
+    Path("cat.jpg").write_bytes(b"cat")
+    done = isthmus("embed", "--text", "a", "--image", "cat.jpg")
+    assert done.status == 0
+    assert re.search(r"cat\.jpg +image +8", done.stdout)
+    found = isthmus("embed", "--text", "a", "--image", "cat.jpg", "--json").json()
+    assert found["texts"]["names"] == ["a"]
+    assert np.linalg.norm(found["texts"]["vectors"][0]) == pytest.approx(1, abs=1e-3)
+    assert (found["images"]["space"], found["images"]["indexes"], found["errors"]) == (IMAGE_SPACE, [0], [])
+
+
+def test_embed_writes_a_file_that_index_reads(isthmus: Isthmus) -> None:
+    """The npz of --out holds vectors, names and spaces, and can be indexed as it is."""
+    Path("cat.jpg").write_bytes(b"cat")
+    found = isthmus("embed", "--text", "a", "--text", "b", "--image", "cat.jpg", "--out", "v.npz", "--json").json()
+    assert (found["out"], "vectors" in found["texts"]) == ("v.npz", False)
+    with np.load("v.npz") as arrays:
+        assert arrays["text"].shape == (2, 8)
+        assert (arrays["text_name"].tolist(), str(arrays["text_space"])) == (["a", "b"], TEXT_SPACE)
+    assert isthmus("index", "v.npz", "-c", "vectors", "--json").json()["created"] == 3
+
+
+def test_embed_fails_when_an_input_was_refused(isthmus: Isthmus) -> None:
+    """What worked is printed, what did not is named, and the exit status says so."""
+    Path("broken.jpg").write_bytes(BROKEN_IMAGE)
+    done = isthmus("embed", "--text", "a", "--image", "broken.jpg", "--json")
+    assert done.status == 1
+    assert done.json()["errors"] == [
+        {"index": 0, "name": "broken.jpg", "reason": "INVALID_IMAGE", "message": "the bytes are not a readable image"}
+    ]
+    assert "1 of 2 inputs refused; input 0: the bytes are not a readable image (INVALID_IMAGE)" in done.stderr
+
+
+def test_evaluate_as_json_has_the_keys_of_every_evaluation(filled: Isthmus) -> None:
+    """Nested objects of fractions; --through-search is passed on."""
+    mixed = {"r1": 0.125, "r10": 0.5, "r20": 0.75, "ndcg10": 0.25, "own_share": 0.5}
+    assert filled("evaluate", "-c", "pets", "--through-search", "--json").json() == {
+        "n": 10,
+        "image_queries": 10,
+        "text_queries": 50,
+        "recall": {"t2i": {"r1": 0.25, "r5": 0.5, "r10": 0.75}, "i2t": {"r1": 0.375, "r5": 0.625, "r10": 0.875}},
+        "mixed": {"image_query": mixed, "text_query": mixed},
+        "aligner": ALIGNER,
+        "revision": 2,
+        "through_search": True,
+        "calibration": "fitted",
+    }
+
+
+def test_evaluate_shows_percent_to_people(filled: Isthmus) -> None:
+    """Tables are the only place for percent."""
+    done = filled("evaluate", "-c", "pets")
+    assert re.search(r"text → image +25\.0 % +50\.0 % +75\.0 %", done.stdout)
+    assert "10 pairs (10 images, 50 texts), exact similarities" in done.stderr
+
+
+def test_aligners_are_listed_fitted_and_promoted(filled: Isthmus) -> None:
+    """The way from a collection to an aligner that is active in it."""
+    assert filled("aligners", "list", "--json").json()["aligners"][0]["manifest"] == {"note": "made up"}
+    assert ALIGNER in filled("aligners", "list").stdout
+    done = filled("aligners", "fit", "-c", "pets", "--name", "mine", "--method", "center")
+    assert "mine@0000000000000001" in done.stdout
+    assert "isthmus aligners promote mine@0000000000000001 --collection pets" in done.stderr
+    promoted = filled("aligners", "promote", "mine", "-c", "pets", "--allow-unverified", "--json").json()
+    assert promoted["aligner"] == "mine"
+
+
+def test_an_aligner_is_imported_from_its_folder(isthmus: Isthmus) -> None:
+    """Both files are read; a folder without them fails on one line that names the file."""
+    done = isthmus("aligners", "import", "folder")
+    assert (done.status, done.stderr) == (
+        1,
+        "error: folder/manifest.json: No such file or directory (UNREADABLE_FILE)\n",
+    )
+    Path("folder").mkdir()
+    Path("folder/manifest.json").write_text("{}")
+    Path("folder/aligner.safetensors").write_bytes(b"tensors")
+    assert isthmus("aligners", "import", "folder", "--json").json()["aligner"] == "mine@0000000000000002"
+
+
+def test_the_module_is_the_command() -> None:
+    """`python -m isthmus.cli` is `isthmus`."""
+    done = subprocess.run([sys.executable, "-m", "isthmus.cli", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: isthmus" in done.stdout
