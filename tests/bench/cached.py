@@ -46,7 +46,7 @@ def _against_echo(name: str, target: float, address: str) -> Figure:
             Process(["-m", "tests.bench.echo_server", str(size)], ready="echo ready ") as server,
             grpc.insecure_channel(server.address) as echo_channel,
         ):
-            echo = echo_channel.unary_unary("/isthmus.bench.Echo/Echo")
+            echo: grpc.UnaryUnaryMultiCallable[bytes, bytes] = echo_channel.unary_unary("/isthmus.bench.Echo/Echo")
             ratios, ours_ms, bare_ms = [], [], []
             for _ in range(ROUNDS):
                 bare = statistics.median(latencies_s(lambda: echo(payload), count=CALLS)) * 1000

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
@@ -46,10 +47,15 @@ def fresh_texts(count: int) -> list[str]:
     return [" ".join(rng.choice(_WORDS, 11)) + f" {next(_counter)}" for _ in range(count)]
 
 
+def _photograph(name: str) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = getattr(data, name)()
+    return pixels
+
+
 def fresh_images(count: int, *, side_px: int = 320) -> list[bytes]:
     """Return JPEG files, crops of photographs, that were never returned before."""
     rng = np.random.default_rng(next(_counter))
-    photographs = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    photographs = [_photograph(name) for name in ("astronaut", "coffee", "chelsea", "rocket")]
     files = []
     for _ in range(count):
         photograph = photographs[rng.integers(len(photographs))]

@@ -41,4 +41,4 @@ def test_a_value_out_of_bounds_stops_the_start() -> None:
 def test_a_configuration_cannot_be_changed() -> None:
     """Nothing can be set after the start."""
     with pytest.raises(ValidationError):
-        ProbeConfig.load().batch_count = 9  # type: ignore[misc]
+        ProbeConfig.load().batch_count = 9
