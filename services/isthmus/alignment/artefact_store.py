@@ -49,7 +49,7 @@ class ArtefactStore:
         shipped: Folder of folders with artefacts that every tenant sees.
 
     Raises:
-        ArtefactError: A shipped artefact is damaged.
+        ArtefactError: A shipped artefact is damaged, or two have one name.
     """
 
     def __init__(self, folder: Path, *, shipped: Path = SHIPPED_FOLDER) -> None:
@@ -58,6 +58,9 @@ class ArtefactStore:
         found = sorted(shipped.glob(f"*/{MANIFEST_NAME}"))
         artefacts = [Artefact.load(manifest.parent) for manifest in found]
         self._shipped: Mapping[str, Artefact] = {artefact.manifest.aligner_id: artefact for artefact in artefacts}
+        if len(self._shipped) < len(artefacts):
+            msg = "aligner: two shipped artefacts have one name"
+            raise ArtefactError(msg)
         for artefact in artefacts:
             load_aligner(artefact)
 
