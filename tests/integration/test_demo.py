@@ -28,8 +28,9 @@ def test_demo_finds_photographs_by_sentences_within_a_minute(tmp_path: Path) -> 
     report = json.loads(done.stdout)
     assert report["n"] == {"images": 21, "texts": 63}
     assert report["left_out"] == []
-    assert report["recall"]["t2i"]["r3"] >= 0.55  # measured 0.698; by chance 0.143
-    assert report["recall"]["i2i"]["r1"] == 1.0  # measured 1.0: each mirrored crop finds its photograph
+    assert report["recall"]["t2i"]["r3"] >= 0.6  # measured 0.714; by chance 0.143
+    assert report["recall"]["i2i"]["r1"] >= 0.9  # measured 0.952: one view of the motorcycle finds the other
+    assert report["recall"]["i2i"]["r3"] == 1.0  # measured 1.0
     assert len(report["misses"]) == round(63 * (1 - report["recall"]["t2i"]["r3"]))
     assert report["timings_s"]["search_encoded"]["n"] == 21, "only the crops are new to the mesh"
     page = Path(report["page"]).read_text(encoding="utf-8")

@@ -6,7 +6,6 @@ import os
 import queue
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -71,8 +70,7 @@ class Mesh:
         try:
             self.address = self._await_ready(self._process)
         except BaseException:
-            self._process.kill()
-            self._process.wait()
+            _end(self._process, patience_s=self._stop_timeout_s)
             raise
         self.ready_s = time.monotonic() - started
         return self
@@ -91,17 +89,13 @@ class Mesh:
         if process is None:
             return
         started = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        try:
-            code = process.wait(timeout=self._stop_timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if not _end(process, patience_s=self._stop_timeout_s):
             msg = (
                 f"the mesh did not stop within {self._stop_timeout_s:g} s of SIGTERM and was killed\n{self._log_end()}"
             )
-            raise DemoError(msg) from None
+            raise DemoError(msg)
         self.stop_s = time.monotonic() - started
+        code = process.returncode
         if code != 0:
             msg = f"the mesh ended with exit code {code}, not 0\n{self._log_end()}"
             raise DemoError(msg)
@@ -142,6 +136,22 @@ def isthmus_command() -> list[str]:
         msg = "the isthmus command is not installed; `make demo` installs it"
         raise DemoError(msg)
     return [found]
+
+
+def _end(process: subprocess.Popen[str], *, patience_s: float) -> bool:
+    """Send SIGTERM and wait, so that the process can end its own children; kill it when it does not end in time.
+
+    Returns:
+        Whether it ended by itself.
+    """
+    process.terminate()
+    try:
+        process.wait(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+    return True
 
 
 def _read_lines(stream: IO[str], found: queue.Queue[str | None]) -> None:

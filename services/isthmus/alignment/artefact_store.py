@@ -69,15 +69,19 @@ class ArtefactStore:
         """The artefacts that every tenant sees, by name."""
         return tuple(self._shipped.values())
 
+    def names(self, tenant: str) -> list[str]:
+        """Return the names of all aligners the tenant sees, sorted."""
+        own = self._folder / tenant
+        kept = {path.name for path in own.iterdir() if path.is_dir()} if own.is_dir() else set()
+        return sorted(kept | self._shipped.keys())
+
     def newest(self, tenant: str) -> list[Artefact]:
         """Return the newest revision of every aligner the tenant sees, by name.
 
         An artefact that does not verify is left out, and logged.
         """
-        own = self._folder / tenant
-        names = {path.name for path in own.iterdir() if path.is_dir()} if own.is_dir() else set()
         listed = []
-        for name in sorted(names | self._shipped.keys()):
+        for name in self.names(tenant):
             try:
                 artefact = self.find(tenant, name)
             except ArtefactError:

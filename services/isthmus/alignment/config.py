@@ -41,5 +41,7 @@ class AlignmentConfig(ProcessConfig):
     """Pair keys that one evaluation judges, chosen by their hash; every item stays an answer."""
     fit_min_pairs_count: int = Field(default=64, ge=2)
     """Pair keys below which `center` is not fitted."""
+    names_count: int = Field(default=1_000, ge=1, le=1_000)
+    """Names of aligners a tenant may have, the shipped ones included; a list holds them all."""
     cached_aligners_count: int = Field(default=16, ge=1)
     """Aligners kept ready to be applied."""

@@ -26,7 +26,12 @@ from isthmus.core.canonical import canonical
 from isthmus.core.metrics import RetrievalReport
 from isthmus.core.modality import Modality
 from isthmus.evaluation import Evaluation, evaluate_retrieval
-from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
+from isthmus.runtime.base.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 
 __all__ = ["AlignmentEngine", "CollectionReport", "FitProgress"]
 
@@ -117,6 +122,7 @@ class AlignmentEngine:
 
         Raises:
             InvalidArgumentError: ARTEFACT_DAMAGED.
+            ResourceExhaustedError: LIMIT_EXCEEDED, when the tenant has too many names.
         """
         return await self._soon(lambda: self._keep(tenant, manifest, tensors, request_id))
 
@@ -177,6 +183,7 @@ class AlignmentEngine:
         if done is not None:
             yield FitProgress(progress=1.0, stage="done", artefact=done)
             return
+        await self._soon(lambda: self._check_room(tenant, aligner_id))
         async with self._jobs.turn():
             yield FitProgress(progress=0.0, stage="reading")
             stream = self._reader.read(collection, min_revision=min_revision, paired_only=True)
@@ -251,9 +258,23 @@ class AlignmentEngine:
         with translated():
             artefact = Artefact.from_bytes(manifest, tensors)
             load_aligner(artefact)
+        self._check_room(tenant, artefact.manifest.aligner_id)
         with translated(stored=True):
             self._opened().keep(tenant, artefact, request_id=request_id)
         return artefact
+
+    def _check_room(self, tenant: str, aligner_id: str) -> None:
+        """Refuse a new name when the tenant has as many as a list may hold.
+
+        Raises:
+            ResourceExhaustedError: LIMIT_EXCEEDED.
+        """
+        names = self._opened().names(tenant)
+        if aligner_id not in names and len(names) >= self._config.names_count:
+            msg = f"aligner: there are {len(names)} names, which is the limit"
+            raise ResourceExhaustedError(
+                msg, reason="LIMIT_EXCEEDED", metadata={"field": "aligner", "limit": str(self._config.names_count)}
+            )
 
     def _brought(self, store: ArtefactStore, tenant: str, aligner_id: str, request_id: str) -> Artefact | None:
         with translated(stored=True):

@@ -161,6 +161,7 @@ def _encode_limits(config: GatewayConfig) -> EncodeLimits:
         batch_max_count=config.encode_batch_max_count,
         batch_max_bytes=INTERNAL_RECEIVE_MAX_BYTES - _MESSAGE_SPARE_BYTES,
         calls={Lane.INTERACTIVE: config.encode_calls_max_count, Lane.BULK: config.encode_bulk_calls_max_count},
+        gather_count=int(__import__('os').environ.get('GC','16')),
         coalesce_s=config.encode_coalesce_ms * _MILLI,
         timeout_s=config.encode_timeout_s,
         queue_max_count=config.queue_max_count,

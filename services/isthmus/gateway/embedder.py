@@ -188,6 +188,8 @@ class Embedder:
             await _landing(waiter)
         finally:
             self._table.leave(flights.values(), waiter)
+        if any(flight.encoded for flight in flights.values()):
+            self._queues[info.modality].released(lane)
 
         outcomes = {key: _outcome(flight) for key, flight in flights.items()}
         stages.cache_misses = sum(flights[keys[position]].encoded for position in missing)

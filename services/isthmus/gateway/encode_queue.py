@@ -1,8 +1,12 @@
 """What waits for one encoder: inputs of many callers, sent in few calls.
 
 Two lanes share the encoder. Callers who wait (embed, search) have most of its calls; upserts have a few, so that a bulk
-load never makes a search wait for more than the calls under way. While calls are out, inputs are gathered for a
-moment and go out together: a crowd of single texts costs a handful of calls, a lone caller waits for nobody.
+load never makes a search wait for more than the calls under way.
+
+Callers tend to come back: when a call is answered, so many callers are on their way with their next input, and they
+arrive one by one over some milliseconds. Sent one by one they would cost a call each and break the encoder's batches to
+pieces. So inputs are gathered until everybody who may come back is there, or nobody came for a moment, or a fraction of
+the time of the last call has passed. A lone caller waits for nobody.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ log = logging.getLogger("isthmus.gateway")
 
 _RETRY_AFTER_S: Final = 0.5
 _MICROS: Final = 1_000_000
+_GATHER_SHARE: Final = 0.25
+"""Gathering takes at most this share of the time of the last call: what it saves must be worth more."""
 
 
 class Lane(Enum):
@@ -57,7 +63,7 @@ class EncodeLimits:
         batch_max_count: Inputs a call.
         batch_max_bytes: Bytes of inputs a call.
         calls: Calls out at once, by lane.
-        coalesce_s: How long inputs are gathered while a call is out.
+        coalesce_s: Inputs are gathered as long as the next one comes within this time.
         timeout_s: Upper bound of one call.
         queue_max_count: Inputs that may wait.
         queue_max_bytes: Bytes of inputs that may wait.
@@ -67,6 +73,7 @@ class EncodeLimits:
     batch_max_bytes: int
     calls: dict[Lane, int]
     coalesce_s: float
+    gather_count: int
     timeout_s: float
     queue_max_count: int
     queue_max_bytes: int
@@ -75,7 +82,7 @@ class EncodeLimits:
 class _LaneState:
     """One lane: who waits, and how many calls are out."""
 
-    __slots__ = ("calls", "due", "limit", "pending", "timer")
+    __slots__ = ("calls", "due", "gather_until_s", "limit", "pending", "returning", "returning_until_s", "timer")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -85,17 +92,24 @@ class _LaneState:
         self.timer: asyncio.TimerHandle | None = None
         self.due = False
         """True when the next turn of the loop will look at what waits."""
+        self.returning = 0
+        """Callers who were answered and may be on their way with their next input."""
+        self.returning_until_s = 0.0
+        """How long they are waited for."""
+        self.gather_until_s = 0.0
+        """When gathering ends at the latest."""
 
 
 class _Call:
     """One call to the encoder, and how many of its inputs somebody still waits for."""
 
-    __slots__ = ("deadline_s", "flights", "live", "task")
+    __slots__ = ("deadline_s", "flights", "live", "sent_s", "task")
 
     def __init__(self, flights: Sequence[Flight], deadline_s: float | None) -> None:
         self.flights = flights
         self.deadline_s = deadline_s
         self.live = len(flights)
+        self.sent_s = time.monotonic()
         self.task: asyncio.Task[None] | None = None
 
 
@@ -128,6 +142,7 @@ class EncodeQueue:
         self._waiting_bytes = 0
         self._calls: set[_Call] = set()
         self._closed = False
+        self._last_call_s = 0.0
         self._queue_seconds = QUEUE_SECONDS.labels(modality.value)
         self._encode_seconds = ENCODE_SECONDS.labels(modality.value)
 
@@ -155,7 +170,20 @@ class EncodeQueue:
                 metadata={"count": str(self._waiting_count), "bytes": str(self._waiting_bytes)},
                 retry_after_s=_RETRY_AFTER_S,
             )
+        state = self._lanes[lane]
+        if not state.pending:
+            state.gather_until_s = time.monotonic() + _GATHER_SHARE * self._last_call_s
+        state.returning = max(0, state.returning - 1)
         self._append(flights, lane)
+
+    def released(self, lane: Lane) -> None:
+        """Hear that a caller was answered, who may come back with the next input."""
+        state = self._lanes[lane]
+        now = time.monotonic()
+        if now > state.returning_until_s:
+            state.returning = 0  # whoever did not come back in time is not waited for
+        state.returning += 1
+        state.returning_until_s = now + _GATHER_SHARE * self._last_call_s
 
     def hurry(self, flights: Sequence[Flight]) -> None:
         """Move flights that a caller has joined out of the queue of upserts, where they might wait for long."""
@@ -191,15 +219,27 @@ class EncodeQueue:
     def _schedule(self, state: _LaneState) -> None:
         if state.calls >= state.limit:
             return  # the next call that ends will look at what waits
-        loop = asyncio.get_running_loop()
         if state.due:
             return
-        if not state.calls or len(state.pending) >= self._limits.batch_max_count:
+        now = time.monotonic()
+        expected = state.returning if now <= state.returning_until_s else 0
+        enough = len(state.pending) >= self._limits.gather_count
+        if enough or not (expected or state.calls):
             # Not at once but in the next turn of the loop: what arrives in this turn goes along.
             state.due = True
-            loop.call_soon(self._pump, state)
-        elif state.timer is None:
-            state.timer = loop.call_later(self._limits.coalesce_s, self._pump, state)
+            asyncio.get_running_loop().call_soon(self._pump, state)
+            return
+        if state.timer is not None:
+            state.timer.cancel()
+            state.timer = None
+        if expected:
+            left_s = min(self._limits.coalesce_s, state.returning_until_s - now)
+            state.timer = asyncio.get_running_loop().call_later(left_s, self._pump_if_idle, state)
+
+    def _pump_if_idle(self, state: _LaneState) -> None:
+        state.timer = None
+        if not state.calls:
+            self._pump(state)
 
     def _pump(self, state: _LaneState) -> None:
         state.due = False
@@ -262,10 +302,12 @@ class EncodeQueue:
 
     def _ended(self, state: _LaneState, call: _Call) -> None:
         state.calls -= 1
+        self._last_call_s = time.monotonic() - call.sent_s
         self._calls.discard(call)
         if call.task is not None and call.task.cancelled():
             self._fail_all(call.flights, _draining())
-        self._pump(state)
+        if state.pending:
+            self._schedule(state)
 
     async def _run(self, state: _LaneState, call: _Call) -> None:
         started_s = time.monotonic()

@@ -6,16 +6,7 @@ import sys
 
 from isthmus.image_encoder.config import ImageEncoderConfig
 from isthmus.image_encoder.service import build
-from isthmus.runtime.rpc.process import serve
+from isthmus.runtime.rpc.encoder_process import run_encoder
 
 if __name__ == "__main__":
-    config = ImageEncoderConfig.load()
-    sys.exit(
-        serve(
-            lambda: build(config),
-            listen=config.listen,
-            drain_wait_s=config.drain_wait_s,
-            metrics_port=config.metrics_port,
-            log_level=config.log_level,
-        )
-    )
+    sys.exit(run_encoder(build, ImageEncoderConfig.load()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus.index.searcher import ItemBatch, ItemReader, SearcherEngine
+from isthmus.index.searcher import SearcherEngine
 from isthmus.index.writer import WriterEngine
 
-__all__ = ["ItemBatch", "ItemReader", "SearcherEngine", "WriterEngine"]
+__all__ = ["SearcherEngine", "WriterEngine"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Self, TypeAlias
 
@@ -19,7 +19,9 @@ __all__ = [
     "AlignerFiles",
     "CollectionInfo",
     "CollectionSettings",
+    "ItemBatch",
     "ItemFailure",
+    "ItemReader",
     "ItemView",
     "Neighbor",
     "NewItem",
@@ -204,6 +206,38 @@ class SearchResult:
     """None when no calibration was needed."""
     align_s: float
     search_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBatch:
+    """Items of one modality with their raw embeddings.
+
+    Attributes:
+        modality: Of all of them.
+        ids: Their ids.
+        pair_keys: As many; empty where there is none.
+        embeddings: (n, d) float32, as many rows.
+    """
+
+    modality: Modality
+    ids: tuple[str, ...]
+    pair_keys: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReader:
+    """A collection pinned at one revision, to be read through.
+
+    Attributes:
+        info: The collection.
+        aligner: The active aligner, or None.
+        batches: Its items; all of them are of that revision, whatever is written meanwhile.
+    """
+
+    info: CollectionInfo
+    aligner: AlignerFiles | None
+    batches: AsyncIterator[ItemBatch]
 
 
 def attributes_to_json(attributes: Attributes) -> bytes:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -20,7 +20,7 @@ from isthmus.index.catalog import StorePaths
 from isthmus.index.config import IndexConfig
 from isthmus.index.events import embedding_rows
 from isthmus.index.follower import Follower
-from isthmus.index.model import AlignerFiles, CollectionInfo, ItemView, SearchResult
+from isthmus.index.model import AlignerFiles, ItemBatch, ItemReader, ItemView, SearchResult
 from isthmus.index.ranking import search_snapshot
 from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
@@ -36,7 +36,7 @@ from isthmus.runtime.base.limits import EMBED_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.names import check_count
 
-__all__ = ["ItemBatch", "ItemReader", "SearcherEngine"]
+__all__ = ["SearcherEngine"]
 
 log = logging.getLogger("isthmus.index")
 
@@ -49,38 +49,6 @@ _BATCH_MAX_BYTES: Final = 4 * 1024 * 1024
 """Bytes of embeddings in a batch of `read_items`: far below what a message may hold."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ItemBatch:
-    """Items of one modality with their raw embeddings.
-
-    Attributes:
-        modality: Of all of them.
-        ids: Their ids.
-        pair_keys: As many; empty where there is none.
-        embeddings: (n, d) float32, as many rows.
-    """
-
-    modality: Modality
-    ids: tuple[str, ...]
-    pair_keys: tuple[str, ...]
-    embeddings: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class ItemReader:
-    """A collection pinned at one revision, to be read through.
-
-    Attributes:
-        info: The collection.
-        aligner: The active aligner, or None.
-        batches: Its items; all of them are of that revision, whatever is written meanwhile.
-    """
-
-    info: CollectionInfo
-    aligner: AlignerFiles | None
-    batches: AsyncIterator[ItemBatch]
 
 
 class SearcherEngine:

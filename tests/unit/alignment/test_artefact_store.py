@@ -155,6 +155,13 @@ def test_a_damaged_shipped_artefact_stops_the_start(shipped: Path, tmp_path: Pat
         ArtefactStore(tmp_path / "own", shipped=shipped)
 
 
+def test_two_shipped_artefacts_of_one_name_stop_the_start(shipped: Path, tmp_path: Path) -> None:
+    """Which of them a name means must not depend on the order of folders."""
+    artefact(1, "given").save(shipped / "b-folder")
+    with pytest.raises(ArtefactError, match="two shipped artefacts have one name"):
+        ArtefactStore(tmp_path / "own", shipped=shipped)
+
+
 def test_no_shipped_folder_is_no_error(shipped: Path, tmp_path: Path) -> None:
     """A build without shipped artefacts still works."""
     shutil.rmtree(shipped)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,22 +38,30 @@ def test_a_misspelt_variable_is_noticed(isthmus: Isthmus, monkeypatch: pytest.Mo
     assert (done.status, "ISTHMUS_UP_PROT" in done.stderr) == (2, True)
 
 
+def _up(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `isthmus up` as its own process: it owns the log and the signals of whatever process it runs in."""
+    command = [sys.executable, "-m", "isthmus.cli", "up", "--data-dir", "data", "--log-level", "ERROR"]
+    return subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd, timeout=110
+    )
+
+
 @pytest.mark.timeout(120)
-def test_a_taken_port_is_one_line(isthmus: Isthmus) -> None:
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     """The port of another program: exit status 1, the address, and what to do; what was started is stopped again."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = isthmus("up", "--data-dir", "data", "--port", port, "--log-level", "ERROR")
-    assert (done.status, done.stdout) == (1, "")
-    assert f"error: cannot listen on 127.0.0.1:{port} (START_FAILED)\n  hint: " in done.stderr
+        done = _up("--port", port, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: cannot listen on 127.0.0.1:{port} (START_FAILED)\n  hint: ")
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.timeout(120)
-def test_a_model_that_is_not_there_is_one_line(isthmus: Isthmus) -> None:
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     """An encoder that is neither a folder nor in the cache says how to fetch it; nothing is downloaded unasked."""
-    done = isthmus("up", "--data-dir", "data", "--port", 0, "--encoder", "nobody/nothing", "--log-level", "CRITICAL")
-    assert done.status == 2
-    done = isthmus("up", "--data-dir", "data", "--port", 0, "--encoder", "nobody/nothing", "--log-level", "ERROR")
-    assert (done.status, done.stdout) == (1, "")
+    done = _up("--port", 0, "--encoder", "nobody/nothing", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: nobody/nothing: ")
     assert "isthmus models pull nobody/nothing" in done.stderr
+    assert done.stderr.count("\n") == 1

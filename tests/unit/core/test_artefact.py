@@ -75,21 +75,15 @@ def test_every_flipped_bit_of_the_tensors_is_found(artefact: Artefact) -> None:
             Artefact.from_bytes(text, bytes(damaged))
 
 
-def test_a_flipped_bit_of_the_manifest_is_found_or_says_the_same(artefact: Artefact) -> None:
-    """A damaged manifest is refused, unless the bit changed nothing but white space."""
+def test_every_flipped_bit_of_the_manifest_is_found(artefact: Artefact) -> None:
+    """No single flipped bit of `manifest.json` loads: it holds its own revision."""
     text, tensors = artefact.to_bytes()
-    refused = 0
     for position in range(len(text)):
         for bit in range(8):
             damaged = bytearray(text)
             damaged[position] ^= 1 << bit
-            try:
-                loaded = Artefact.from_bytes(bytes(damaged), tensors)
-            except ArtefactError:
-                refused += 1
-            else:
-                assert (loaded.manifest, loaded.revision) == (artefact.manifest, artefact.revision)
-    assert refused / (8 * len(text)) > 0.9  # 0.95 measured; the rest is indentation
+            with pytest.raises(ArtefactError):
+                Artefact.from_bytes(bytes(damaged), tensors)
 
 
 def test_a_cut_file_is_refused(artefact: Artefact) -> None:

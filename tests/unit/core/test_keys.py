@@ -29,7 +29,7 @@ def test_a_hashed_share_is_uniform_and_fixed() -> None:
     shares = np.array([hashed_share(name, seed=0) for name in names])
     assert (shares >= 0).all()
     assert (shares < 1).all()
-    assert abs((shares < 0.2).mean() - 0.2) < 0.02  # 0.197 measured
+    assert abs((shares < 0.2).mean() - 0.2) < 0.02  # 0.209 measured
     assert hashed_share("photo-1", seed=0) == hashed_share("photo-1", seed=0)
     assert hashed_share("photo-1", seed=0) != hashed_share("photo-1", seed=1)
 

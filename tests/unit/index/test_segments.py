@@ -58,8 +58,9 @@ class TestSearch:
 
     @pytest.mark.parametrize("dead", [0, 1, 40, 65, 190])
     @pytest.mark.parametrize("top_k", [1, 10, 300])
-    def test_live_rows_are_searched_exactly(self, dead: int, top_k: int) -> None:
+    def test_live_rows_are_searched_exactly(self, dead: int, top_k: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Few dead rows are overfetched, many are masked inside FAISS: the answers are those of brute force."""
+        monkeypatch.setattr(module, "_OVERFETCH_MAX_ROWS", 64)
         segment = _segment(200)
         gone = np.random.default_rng(1).permutation(200)[:dead]
         live = LiveSegment(segment).without(gone)

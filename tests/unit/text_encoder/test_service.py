@@ -159,3 +159,13 @@ class TestProcess:
         )
         assert run.returncode != 0
         assert "ISTHMUS_TEXT_ENCODER_MAX_BATCH" in run.stderr
+
+    def test_a_model_that_is_not_there_is_said_in_one_line(self) -> None:
+        """The command that fetches it is named, without a traceback."""
+        environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "ISTHMUS_TEXT_ENCODER_ENCODER": "nobody/nothing"}
+        run = subprocess.run(
+            [sys.executable, "-m", "isthmus.text_encoder"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 1
+        assert "isthmus models pull nobody/nothing" in run.stderr
+        assert "Traceback" not in run.stderr

@@ -85,7 +85,7 @@ def test_served_heads_do_what_the_trained_ones_do() -> None:
         x = rng.normal(size=(9, 20)).astype(np.float32)
         expected = head(torch.from_numpy(x)).numpy()
     y = head.served().apply(x)
-    assert np.abs(y / np.linalg.norm(y, axis=1, keepdims=True) - expected).max() < 1e-5  # 1e-6 measured
+    assert np.abs(y / np.linalg.norm(y, axis=1, keepdims=True) - expected).max() < 1e-5  # 2e-7 measured
 
 
 def test_an_untrained_head_is_its_linear_start() -> None:

@@ -32,8 +32,6 @@ __all__ = ["Head", "HeadsAligner"]
 
 _BLOCK_ROWS: Final = 1_024
 """Rows at a time: bounds the hidden activations of a whole collection."""
-_PAD_ROWS: Final = 32
-"""Batches are padded to a multiple of this, so that BLAS takes the same path for one row as for many."""
 _LINEAR: Final = frozenset({"linear.weight", "linear.bias"})
 _PERCEPTRON: Final = frozenset({"hidden.weight", "hidden.bias", "output.weight"})
 
@@ -124,7 +122,8 @@ class Head:
                 "hidden.bias": self.hidden_bias,
                 "output.weight": self.output_weight,
             }
-        return {f"{modality}.{name}": value.astype(np.float16) for name, value in named.items()}
+        with np.errstate(over="ignore"):  # what is beyond float16 becomes Inf, which sealing refuses
+            return {f"{modality}.{name}": value.astype(np.float16) for name, value in named.items()}
 
     def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return y of the module's formula, not normalised, for (n, d) float32 rows."""
@@ -183,9 +182,7 @@ class HeadsAligner(Aligner):
         aligned = np.empty((len(rows), self.dimension), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS]
-            padded = np.pad(block, ((0, -len(block) % _PAD_ROWS), (0, 0)))
-            y = head.apply(padded)[: len(block)]
-            aligned[start : start + len(block)] = unit_rows(y, fallback=self._fallback)
+            aligned[start : start + len(block)] = unit_rows(head.apply(block), fallback=self._fallback)
         return aligned
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from isthmus.core.calibration.calibration import (
     MODALITY_PAIRS,
@@ -154,5 +153,7 @@ def _blocks(count: int) -> Iterator[slice]:
 
 def _logistic(z: NDArray[np.float64], matches: NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and intercept of the match probability in z, the slope kept above zero."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a second of import that no searcher needs
+
     fitted = LogisticRegression(tol=_TOLERANCE).fit(z[:, None], matches)
     return max(float(fitted.coef_[0, 0]), _SLOPE_MIN), float(fitted.intercept_[0])

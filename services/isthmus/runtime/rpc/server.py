@@ -23,8 +23,9 @@ __all__ = ["Hosted", "Registration", "RpcServer", "run_until_signal"]
 
 log = logging.getLogger("isthmus.rpc")
 
-GRACE_S: Final = 15.0
-"""How long running calls may take to finish once the server stops taking new ones."""
+GRACE_S: Final = 8.0
+"""How long running calls may take to finish once the server stops taking new ones: a process must end within ten
+seconds of SIGTERM. An upsert stream that is cut off then is resumed by the client from its last acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)

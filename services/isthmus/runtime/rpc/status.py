@@ -123,6 +123,8 @@ def _build(
     metadata: Mapping[str, str],
     retry_after_s: float | None = None,
 ) -> IsthmusError:
+    if code == "INTERNAL" and reason != "INTERNAL":
+        return IsthmusError(message, reason=reason, metadata=metadata)  # a failure that is meant to be told
     cls = _CLASSES.get(code)
     if cls is None:
         return errors.InternalError(_INTERNAL_MESSAGE)
