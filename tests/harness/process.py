@@ -49,21 +49,27 @@ class Process:
         self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
         self._reader.start()
         try:
-            while True:
-                left_s = ready_timeout_s - (time.monotonic() - started_s)
-                line = lines.get(timeout=max(left_s, 0.01))
-                if not line:
-                    msg = f"it ended with {self._child.wait()} before it was ready:\n{self.log()}"
-                    raise RuntimeError(msg)
-                if line.startswith(ready):
-                    break
-        except queue.Empty:
+            line = self._wait_ready(lines, ready, started_s + ready_timeout_s)
+        except RuntimeError:
             self.kill()
-            msg = f"not ready within {ready_timeout_s:g} s:\n{self.log()}"
-            raise RuntimeError(msg) from None
+            self._stderr.close()
+            raise
         self.ready_line = line.rstrip("\n")
         self.address = self.ready_line.rpartition(" ")[2]
         self.ready_s = time.monotonic() - started_s
+
+    def _wait_ready(self, lines: queue.Queue[str], ready: str, due_s: float) -> str:
+        while True:
+            try:
+                line = lines.get(timeout=max(due_s - time.monotonic(), 0.01))
+            except queue.Empty:
+                msg = f"not ready in time:\n{self.log()}"
+                raise RuntimeError(msg) from None
+            if not line:
+                msg = f"it ended with {self._child.wait()} before it was ready:\n{self.log()}"
+                raise RuntimeError(msg)
+            if line.startswith(ready):
+                return line
 
     def _read(self, lines: queue.Queue[str]) -> None:
         assert self._child.stdout is not None
