@@ -41,7 +41,7 @@ def test_no_crash_under_mixed_load_with_both_import_orders(tmp_path: Path, order
 def _load(address: str) -> dict[str, int]:
     with Client(address) as client:
         client.create_collection("busy")
-        client.upsert("busy", [Item(id=f"i{n}", image=jpeg(n)) for n in range(16)])
+        revision = client.upsert("busy", [Item(id=f"i{n}", image=jpeg(n)) for n in range(16)]).revision
     counts = {"embed": 0, "search": 0, "upsert": 0}
     failures: list[BaseException] = []
     end_s = time.monotonic() + SECONDS
@@ -50,7 +50,7 @@ def _load(address: str) -> dict[str, int]:
         client.embed(images=[jpeg(10_000 + turn * 8 + n) for n in range(8)])
 
     def search(client: Client, turn: int) -> None:
-        assert client.search("busy", text=f"blocks {turn}", top_k=5).neighbors
+        assert client.search("busy", text=f"blocks {turn}", top_k=5, min_revision=revision).neighbors
 
     def upsert(client: Client, turn: int) -> None:
         client.upsert("busy", [Item(id=f"t{turn}-{n}", text=f"text {turn} {n}") for n in range(8)])
