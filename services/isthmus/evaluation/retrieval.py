@@ -1,4 +1,4 @@
-"""The retrieval protocol from exact similarities (methods.md 0.1 and 0.4)."""
+"""The retrieval protocol from exact similarities (docs/methods.md)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ A tower maps a raw vector x to the unit vector of
     y = A x + a + B gelu(C x + c)
 
 a linear map plus, where the tensors hold one, a one-layer perceptron beside it; gelu is the exact one, with erf. (The
-two-tower metric of Xu and Leiva 2025, arXiv:2506.08774, in the form of methods.md 5.3 M1: a reconstruction. The linear
+two-tower metric of Xu and Leiva 2025, arXiv:2506.08774, in the form of docs/methods.md: a reconstruction. The linear
 path is ours.) Any affine preprocessing of a trainer is folded into A, a, C and c, so nothing else is needed here.
 
 Tensors, for each modality `image` and `text` with raw dimension d, hidden width h and aligned dimension k:

@@ -8,7 +8,7 @@ a plain merge shows one modality only. For a query of modality p and an item of 
 
 and candidates of both modalities are merged by the logit, or by z where there is none. Both are straight lines in s of
 positive slope, so every ranking inside one modality, hence every cross-modal recall, stays exactly as it was, and
-unlike a probability neither saturates. (Calibrated merge, a reconstruction: methods.md 7.1.)
+unlike a probability neither saturates. (Calibrated merge, a reconstruction: docs/methods.md)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Judge one ordered list of answers; ties share what their places are worth.
 
-Rank of a match: the number of non-matches that score strictly higher, plus half of those that tie (methods.md 0.1). A
+Rank of a match: the number of non-matches that score strictly higher, plus half of those that tie (docs/methods.md). A
 sort order that happens to put matches first, as any stable sort can, would otherwise be counted as skill.
 """
 

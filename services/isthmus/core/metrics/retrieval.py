@@ -26,7 +26,7 @@ def cross_modal_recall(
     query_codes: NDArray[np.int64],
     item_codes: NDArray[np.int64],
 ) -> RecallAt:
-    """Rank the items of the other modality for each query and say how often a match comes early (methods.md 0.1).
+    """Rank the items of the other modality for each query and say how often a match comes early (docs/methods.md).
 
     Args:
         query_vectors: (q, d) float32, rows unit-norm, aligned. Each must match at least one item.
@@ -52,7 +52,7 @@ def mixed_retrieval(
     codes: Mapping[Modality, NDArray[np.int64]],
     calibration: Calibration,
 ) -> MixedRetrieval:
-    """Rank all images and texts together for each query, by the calibrated merge (methods.md 0.4).
+    """Rank all images and texts together for each query, by the calibrated merge (docs/methods.md).
 
     The query itself is never an answer. In R@K its own-modality siblings (same pair key) are left out of the list and
     its matches of the other modality are the answers sought; in nDCG@10 every other item of its pair key is relevant.
