@@ -54,15 +54,6 @@ def _run(command: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProce
     return subprocess.run([str(command), *arguments], capture_output=True, text=True, check=False, cwd=cwd, env=env)
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from this tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    _pip(Path(sys.executable), "wheel", "--no-deps", "-w", str(folder), str(ROOT))
-    (built,) = folder.glob("isthmus-*.whl")
-    return built
-
-
 @pytest.fixture(scope="module", params=EXTREMES)
 def environment(request: pytest.FixtureRequest, wheel: Path) -> tuple[str, Path]:
     """(low or high, the folder of its commands): a clean environment with the wheel installed."""

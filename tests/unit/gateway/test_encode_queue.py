@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from isthmus.core.modality import Modality
-from isthmus.gateway.domain import Row
+from isthmus.gateway.domain import Content, EncodedBatch, Row
 from isthmus.gateway.encode_queue import Lane
 from isthmus.runtime.base.errors import DeadlineExceededError, ResourceExhaustedError
 from tests.unit.gateway.memory_encoder import MemoryEncoder, embedder, limits, texts, until
@@ -34,29 +36,88 @@ async def test_a_batch_goes_out_in_calls_of_bounded_bytes() -> None:
 async def test_a_lone_caller_waits_for_nobody() -> None:
     """With no call out, a text is sent in the next turn of the loop."""
     encoder = MemoryEncoder()
-    made = embedder(encoder, bounds=limits(coalesce_s=5.0))
+    made = embedder(encoder, bounds=limits(coalesce_s=0.1))
     started_s = time.monotonic()
     await made.embed(TEXT, texts("a"))
     assert time.monotonic() - started_s < 0.5
 
 
-async def test_a_crowd_of_single_texts_takes_few_calls() -> None:
-    """While a call is out, texts of other callers are gathered: 40 callers, a handful of calls."""
+async def test_texts_of_a_crowd_go_out_together() -> None:
+    """While a call is out, the texts of 30 other callers are gathered, and go out as one when it is answered."""
     encoder = MemoryEncoder()
-    made = embedder(encoder, bounds=limits(coalesce_s=0.02))
-    await made.embed(TEXT, texts("warm"))
+    made = embedder(encoder)
     encoder.gate.clear()
+    first = asyncio.create_task(made.embed(TEXT, texts("first")))
+    await asyncio.sleep(0.005)
+    others = []
+    for number in range(30):
+        others.append(asyncio.create_task(made.embed(TEXT, texts(f"text {number}"))))
+        await asyncio.sleep(0.001)
+    assert encoder.calls == [[b"first"]]
+    encoder.gate.set()
+    await asyncio.gather(first, *others)
+    assert [len(call) for call in encoder.calls] == [1, 30]
+
+
+async def test_callers_that_come_back_stay_together() -> None:
+    """Eight callers that each come back a little later than the last form whole batches, not crumbs."""
+    encoder = MemoryEncoder()
+    made = embedder(encoder)
+    rng = np.random.default_rng(3)
+
+    async def slowly(contents: Sequence[Content]) -> EncodedBatch:
+        await asyncio.sleep(0.02)
+        return await MemoryEncoder.encode(encoder, contents)
+
+    encoder.encode = slowly  # type: ignore[method-assign]
 
     async def caller(number: int) -> None:
-        await asyncio.sleep(0.0002 * number)
-        await made.embed(TEXT, texts(f"text {number}"))
+        for turn in range(20):
+            await made.embed(TEXT, texts(f"text {number} {turn}"))
+            await asyncio.sleep(float(rng.uniform(0, 0.005)))
 
-    callers = [asyncio.create_task(caller(number)) for number in range(40)]
-    await asyncio.sleep(0.1)
+    await asyncio.gather(*(caller(number) for number in range(8)))
+    sizes = [len(call) for call in encoder.calls]
+    assert sum(sizes) / len(sizes) > 6  # measured: 7.6; sent one by one: 1
+
+
+async def test_who_does_not_come_back_is_not_waited_for() -> None:
+    """Of eight callers seven stay away: the eighth waits for a gap of 6 ms, not for them."""
+    encoder = MemoryEncoder()
+    made = embedder(encoder)
+    await asyncio.gather(*(made.embed(TEXT, texts(f"text {number}")) for number in range(8)))
+    started_s = time.monotonic()
+    await made.embed(TEXT, texts("alone"))
+    assert time.monotonic() - started_s < 0.05  # measured: 0.001: the last call was short
+
+
+async def test_a_call_that_is_stuck_does_not_hold_texts_for_ever() -> None:
+    """Behind a call that is not answered, a text is sent all the same after a quarter of a second."""
+    encoder = MemoryEncoder()
+    made = embedder(encoder)
+    encoder.gate.clear()
+    stuck = asyncio.create_task(made.embed(TEXT, texts("stuck")))
+    await asyncio.sleep(0.01)
+    other = asyncio.create_task(made.embed(TEXT, texts("other")))
+    await asyncio.sleep(0.5)
+    assert encoder.calls == [[b"stuck"], [b"other"]]
+    encoder.gate.set()
+    await asyncio.gather(stuck, other)
+
+
+async def test_images_are_never_held_back() -> None:
+    """An image goes out at once, whatever is out: decoding it overlaps with what runs."""
+    encoder = MemoryEncoder(Modality.IMAGE)
+    made = embedder(encoder)
+    encoder.gate.clear()
+    callers = []
+    for number in range(4):
+        content = Content(Modality.IMAGE, f"image {number}".encode(), number.to_bytes(32, "big"))
+        callers.append(asyncio.create_task(made.embed(Modality.IMAGE, [content])))
+        await asyncio.sleep(0.002)
+    assert [len(call) for call in encoder.calls] == [1] * 4
     encoder.gate.set()
     await asyncio.gather(*callers)
-    assert len(encoder.seen) == 41
-    assert len(encoder.calls) <= 12  # measured: 3
 
 
 async def test_only_so_many_calls_are_out_at_once() -> None:
