@@ -51,7 +51,7 @@ def aligner(
     hidden: Annotated[
         int | None, typer.Option(min=0, help="Width of each head's hidden layer; 0 for none.", show_default="480")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the captions.", show_default="16")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the captions.", show_default="24")] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="Pairs in a batch.", show_default="512")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.", show_default="0.001")] = None,
     json: Json = False,

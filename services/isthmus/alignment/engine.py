@@ -19,7 +19,7 @@ from isthmus.alignment.fitting import FITTED_METHODS, FitRequest, fit_aligner
 from isthmus.alignment.items import CollectionLoader, LoadedCollection
 from isthmus.alignment.jobs import Jobs
 from isthmus.alignment.ports import CollectionHead, ItemReader
-from isthmus.alignment.refusals import no_aligner, not_found, translated
+from isthmus.alignment.refusals import not_found, translated
 from isthmus.core.aligners import Aligner, Artefact, load_aligner
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.canonical import canonical
@@ -32,6 +32,7 @@ from isthmus.runtime.base.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from isthmus.runtime.base.no_aligner import no_aligner
 
 __all__ = ["AlignmentEngine", "CollectionReport", "FitProgress"]
 

@@ -22,10 +22,7 @@ from isthmus.runtime.base.errors import (
     NotFoundError,
 )
 
-__all__ = ["PROMOTE_COMMAND", "no_aligner", "not_found", "translated"]
-
-PROMOTE_COMMAND: Final = "isthmus aligners promote ALIGNER --collection COLLECTION"
-"""What gives a collection an active aligner."""
+__all__ = ["not_found", "translated"]
 
 _TABLE: Final[Mapping[type[CoreError], Callable[[str], IsthmusError]]] = {
     ArtefactError: lambda msg: InvalidArgumentError(msg, reason="ARTEFACT_DAMAGED"),
@@ -55,9 +52,3 @@ def not_found() -> NotFoundError:
     """Return the error for an aligner that is not there."""
     msg = "aligner: there is none of that name and revision"
     return NotFoundError(msg, reason="ALIGNER_NOT_FOUND", metadata={"field": "aligner"})
-
-
-def no_aligner() -> FailedPreconditionError:
-    """Return the error for a collection whose modalities nothing joins."""
-    msg = f"the collection has two raw spaces and no active aligner; make one active with: {PROMOTE_COMMAND}"
-    return FailedPreconditionError(msg, reason="NO_ALIGNER", metadata={"command": PROMOTE_COMMAND})

@@ -13,7 +13,7 @@ from isthmus.core.modality import Modality
 from isthmus.gateway.backends import AlignmentBackend, EncoderBackend, SearchBackend, WriterBackend
 from isthmus.gateway.cache import EmbeddingCache
 from isthmus.gateway.config import GatewayConfig
-from isthmus.gateway.encode_queue import EncodeLimits, Lane
+from isthmus.gateway.encode_lane import EncodeLimits, Lane
 from isthmus.gateway.engine import GatewayEngine, UpsertLimits
 from isthmus.gateway.evaluate import EvaluateLimits
 from isthmus.gateway.gather import gather_all
@@ -161,7 +161,7 @@ def _encode_limits(config: GatewayConfig) -> EncodeLimits:
         batch_max_count=config.encode_batch_max_count,
         batch_max_bytes=INTERNAL_RECEIVE_MAX_BYTES - _MESSAGE_SPARE_BYTES,
         calls={Lane.INTERACTIVE: config.encode_calls_max_count, Lane.BULK: config.encode_bulk_calls_max_count},
-        gather_count=int(__import__('os').environ.get('GC','16')),
+        gather_count=config.encode_gather_count,
         coalesce_s=config.encode_coalesce_ms * _MILLI,
         timeout_s=config.encode_timeout_s,
         queue_max_count=config.queue_max_count,

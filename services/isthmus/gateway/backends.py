@@ -249,7 +249,13 @@ class SearchBackend:
         return Found(
             neighbors=[
                 [
-                    Neighbor(neighbor.item.id, neighbor.score, neighbor.calibrated_score, neighbor)
+                    Neighbor(
+                        neighbor.item.id,
+                        modality_of(neighbor.item.modality),
+                        neighbor.score,
+                        neighbor.calibrated_score,
+                        neighbor,
+                    )
                     for neighbor in result.neighbors
                 ]
                 for result in answer.results

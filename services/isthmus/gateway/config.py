@@ -56,9 +56,10 @@ class GatewayConfig(ProcessConfig):
     """Calls for waiting callers that one encoder gets at once."""
     encode_bulk_calls_max_count: int = Field(default=2, ge=1, le=256)
     """Calls for upserts that one encoder gets at once: what is left over serves waiting callers."""
-    encode_coalesce_ms: float = Field(default=2.0, ge=0, le=100)
-    """Inputs of different callers are gathered into one call as long as the next one comes within this time, and at
-    most for a quarter of the time that the last call took."""
+    encode_gather_count: int = Field(default=32, ge=1, le=EMBED_MAX_COUNT)
+    """Texts of different callers are gathered into one call up to so many; 1 switches gathering off."""
+    encode_coalesce_ms: float = Field(default=6.0, ge=0, le=100)
+    """Once a call is answered, texts are gathered as long as the next one comes within this time."""
     encode_timeout_s: float = Field(default=60.0, gt=0)
     """Upper bound of one call to an encoder."""
     queue_max_count: int = Field(default=4_096, ge=1)

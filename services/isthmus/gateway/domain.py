@@ -292,12 +292,14 @@ class Neighbor:
 
     Attributes:
         item_id: Id of the item.
+        modality: Its modality.
         score: Cosine similarity in the space that was searched.
         calibrated_score: What a mixed result is ordered by.
         record: The answer as the searcher sent it; the gateway passes it on untouched.
     """
 
     item_id: str
+    modality: Modality
     score: float
     calibrated_score: float
     record: object

@@ -15,7 +15,8 @@ from isthmus.gateway.cache import EmbeddingCache
 from isthmus.gateway.cache_key import CacheKeys
 from isthmus.gateway.cache_value import unit_rows
 from isthmus.gateway.domain import Content, EncodedBatch, EncoderInfo, Row, Stages
-from isthmus.gateway.encode_queue import EncodeLimits, EncodeQueue, Lane
+from isthmus.gateway.encode_lane import EncodeLimits, Lane
+from isthmus.gateway.encode_queue import EncodeQueue
 from isthmus.gateway.metrics import CACHE
 from isthmus.gateway.ports import EncoderPort
 from isthmus.gateway.single_flight import Flight, FlightTable, Waiter
@@ -188,9 +189,6 @@ class Embedder:
             await _landing(waiter)
         finally:
             self._table.leave(flights.values(), waiter)
-        if any(flight.encoded for flight in flights.values()):
-            self._queues[info.modality].released(lane)
-
         outcomes = {key: _outcome(flight) for key, flight in flights.items()}
         stages.cache_misses = sum(flights[keys[position]].encoded for position in missing)
         stages.cache_hits = len(contents) - stages.cache_misses
@@ -265,13 +263,23 @@ async def _landing(waiter: Waiter) -> None:
     """
     if waiter.landed.done() or not waiter.remaining:
         return
-    if waiter.deadline_s is None:
+    timer = None
+    if waiter.deadline_s is not None:
+        left_s = max(0.0, waiter.deadline_s - time.monotonic())
+        timer = asyncio.get_running_loop().call_later(left_s, _give_up, waiter)
+    try:
         await waiter.landed
-        return
-    done, _ = await asyncio.wait((waiter.landed,), timeout=max(0.0, waiter.deadline_s - time.monotonic()))
-    if not done:
+    finally:
+        if timer is not None:
+            timer.cancel()
+    if waiter.remaining:
         msg = "the deadline passed before the work was done"
         raise DeadlineExceededError(msg, reason="DEADLINE_EXCEEDED")
+
+
+def _give_up(waiter: Waiter) -> None:
+    if not waiter.landed.done():
+        waiter.landed.set_result(None)
 
 
 def _outcome(flight: Flight) -> Row | IsthmusError:

@@ -2,11 +2,6 @@
 
 Two lanes share the encoder. Callers who wait (embed, search) have most of its calls; upserts have a few, so that a bulk
 load never makes a search wait for more than the calls under way.
-
-Callers tend to come back: when a call is answered, so many callers are on their way with their next input, and they
-arrive one by one over some milliseconds. Sent one by one they would cost a call each and break the encoder's batches to
-pieces. So inputs are gathered until everybody who may come back is there, or nobody came for a moment, or a fraction of
-the time of the last call has passed. A lone caller waits for nobody.
 """
 
 from __future__ import annotations
@@ -14,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import EncodedBatch
+from isthmus.gateway.encode_lane import EncodeLane, EncodeLimits, Lane
 from isthmus.gateway.metrics import ENCODE_SECONDS, QUEUE_SECONDS
 from isthmus.gateway.ports import EncoderPort
 from isthmus.gateway.single_flight import Flight, FlightTable
@@ -36,68 +29,12 @@ from isthmus.runtime.base.errors import (
 )
 from isthmus.runtime.base.limits import DEADLINE_FLOOR_S, DEADLINE_HOP_S
 
-__all__ = ["EncodeLimits", "EncodeQueue", "Lane"]
+__all__ = ["EncodeQueue"]
 
 log = logging.getLogger("isthmus.gateway")
 
 _RETRY_AFTER_S: Final = 0.5
 _MICROS: Final = 1_000_000
-_GATHER_SHARE: Final = 0.25
-"""Gathering takes at most this share of the time of the last call: what it saves must be worth more."""
-
-
-class Lane(Enum):
-    """Who waits for the encoding."""
-
-    INTERACTIVE = "interactive"
-    """A caller of embed or search."""
-    BULK = "bulk"
-    """A stream of upserts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodeLimits:
-    """Bounds of one queue.
-
-    Attributes:
-        batch_max_count: Inputs a call.
-        batch_max_bytes: Bytes of inputs a call.
-        calls: Calls out at once, by lane.
-        coalesce_s: Inputs are gathered as long as the next one comes within this time.
-        timeout_s: Upper bound of one call.
-        queue_max_count: Inputs that may wait.
-        queue_max_bytes: Bytes of inputs that may wait.
-    """
-
-    batch_max_count: int
-    batch_max_bytes: int
-    calls: dict[Lane, int]
-    coalesce_s: float
-    gather_count: int
-    timeout_s: float
-    queue_max_count: int
-    queue_max_bytes: int
-
-
-class _LaneState:
-    """One lane: who waits, and how many calls are out."""
-
-    __slots__ = ("calls", "due", "gather_until_s", "limit", "pending", "returning", "returning_until_s", "timer")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.calls = 0
-        self.pending: deque[tuple[Flight, float]] = deque()
-        """Flights, each with the time it was submitted."""
-        self.timer: asyncio.TimerHandle | None = None
-        self.due = False
-        """True when the next turn of the loop will look at what waits."""
-        self.returning = 0
-        """Callers who were answered and may be on their way with their next input."""
-        self.returning_until_s = 0.0
-        """How long they are waited for."""
-        self.gather_until_s = 0.0
-        """When gathering ends at the latest."""
 
 
 class _Call:
@@ -137,12 +74,19 @@ class EncodeQueue:
         self._limits = limits
         self._table = table
         self._on_encoded = on_encoded
-        self._lanes = {lane: _LaneState(limits.calls[lane]) for lane in Lane}
+        self._lanes = {
+            lane: EncodeLane(
+                limit=limits.calls[lane],
+                gather_count=limits.gather_count if modality is Modality.TEXT else 1,
+                coalesce_s=limits.coalesce_s,
+            )
+            for lane in Lane
+        }
+        self._timers: dict[EncodeLane, asyncio.Handle] = {}
         self._waiting_count = 0
         self._waiting_bytes = 0
         self._calls: set[_Call] = set()
         self._closed = False
-        self._last_call_s = 0.0
         self._queue_seconds = QUEUE_SECONDS.labels(modality.value)
         self._encode_seconds = ENCODE_SECONDS.labels(modality.value)
 
@@ -170,20 +114,8 @@ class EncodeQueue:
                 metadata={"count": str(self._waiting_count), "bytes": str(self._waiting_bytes)},
                 retry_after_s=_RETRY_AFTER_S,
             )
-        state = self._lanes[lane]
-        if not state.pending:
-            state.gather_until_s = time.monotonic() + _GATHER_SHARE * self._last_call_s
-        state.returning = max(0, state.returning - 1)
+        self._lanes[lane].arrived()
         self._append(flights, lane)
-
-    def released(self, lane: Lane) -> None:
-        """Hear that a caller was answered, who may come back with the next input."""
-        state = self._lanes[lane]
-        now = time.monotonic()
-        if now > state.returning_until_s:
-            state.returning = 0  # whoever did not come back in time is not waited for
-        state.returning += 1
-        state.returning_until_s = now + _GATHER_SHARE * self._last_call_s
 
     def hurry(self, flights: Sequence[Flight]) -> None:
         """Move flights that a caller has joined out of the queue of upserts, where they might wait for long."""
@@ -209,49 +141,40 @@ class EncodeQueue:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for timer in self._timers.values():
+            timer.cancel()
         for state in self._lanes.values():
-            if state.timer is not None:
-                state.timer.cancel()
             for flight, _ in state.pending:
                 self._table.fail(flight, _draining())
             state.pending.clear()
 
-    def _schedule(self, state: _LaneState) -> None:
-        if state.calls >= state.limit:
-            return  # the next call that ends will look at what waits
-        if state.due:
-            return
-        now = time.monotonic()
-        expected = state.returning if now <= state.returning_until_s else 0
-        enough = len(state.pending) >= self._limits.gather_count
-        if enough or not (expected or state.calls):
+    def _schedule(self, state: EncodeLane) -> None:
+        """Decide when to look at what waits."""
+        if state.is_full or not state.pending:
+            return  # the next call that ends will look
+        timer = self._timers.get(state)
+        wait_s = state.wait_s(now_s=time.monotonic())
+        loop = asyncio.get_running_loop()
+        if wait_s > 0:
+            if timer is not None:
+                timer.cancel()
+            self._timers[state] = loop.call_later(wait_s, self._pump, state)
+        elif timer is None or isinstance(timer, asyncio.TimerHandle):
+            if timer is not None:
+                timer.cancel()
             # Not at once but in the next turn of the loop: what arrives in this turn goes along.
-            state.due = True
-            asyncio.get_running_loop().call_soon(self._pump, state)
-            return
-        if state.timer is not None:
-            state.timer.cancel()
-            state.timer = None
-        if expected:
-            left_s = min(self._limits.coalesce_s, state.returning_until_s - now)
-            state.timer = asyncio.get_running_loop().call_later(left_s, self._pump_if_idle, state)
+            self._timers[state] = loop.call_soon(self._pump, state)
 
-    def _pump_if_idle(self, state: _LaneState) -> None:
-        state.timer = None
-        if not state.calls:
-            self._pump(state)
-
-    def _pump(self, state: _LaneState) -> None:
-        state.due = False
-        if state.timer is not None:
-            state.timer.cancel()
-            state.timer = None
-        while state.pending and state.calls < state.limit and not self._closed:
+    def _pump(self, state: EncodeLane) -> None:
+        timer = self._timers.pop(state, None)
+        if timer is not None:
+            timer.cancel()
+        while state.pending and not state.is_full and not self._closed:
             flights = self._take(state)
             if flights:
                 self._send(state, flights)
 
-    def _take(self, state: _LaneState) -> list[Flight]:
+    def _take(self, state: EncodeLane) -> list[Flight]:
         """Take the inputs of one call; leave out those that nobody waits for any more, or not long enough."""
         now = time.monotonic()
         taken: list[Flight] = []
@@ -279,7 +202,7 @@ class EncodeQueue:
             size += data_bytes
         return taken
 
-    def _send(self, state: _LaneState, flights: list[Flight]) -> None:
+    def _send(self, state: EncodeLane, flights: list[Flight]) -> None:
         latest: float | None = 0.0
         for flight in flights:
             deadline_s = flight.deadline_s()
@@ -300,16 +223,14 @@ class EncodeQueue:
         # Not in a `finally` of the task: one that is called off before its first step never gets there.
         call.task.add_done_callback(lambda _: self._ended(state, call))
 
-    def _ended(self, state: _LaneState, call: _Call) -> None:
+    def _ended(self, state: EncodeLane, call: _Call) -> None:
         state.calls -= 1
-        self._last_call_s = time.monotonic() - call.sent_s
         self._calls.discard(call)
         if call.task is not None and call.task.cancelled():
             self._fail_all(call.flights, _draining())
-        if state.pending:
-            self._schedule(state)
+        self._schedule(state)
 
-    async def _run(self, state: _LaneState, call: _Call) -> None:
+    async def _run(self, state: EncodeLane, call: _Call) -> None:
         started_s = time.monotonic()
         bound_s = started_s + self._limits.timeout_s
         deadline_s = bound_s if call.deadline_s is None else min(call.deadline_s, bound_s)
@@ -322,6 +243,7 @@ class EncodeQueue:
                 flight.queue_micros += batch.queue_micros
                 flight.encode_micros += batch.encode_micros
             self._on_encoded(call.flights, batch)
+            self._expect(state, call)
         except DeadlineExceededError as error:
             self._again(state, call, error, ours=deadline_s == bound_s)
         except IsthmusError as error:
@@ -332,7 +254,14 @@ class EncodeQueue:
         finally:
             self._encode_seconds.observe(time.monotonic() - started_s)
 
-    def _again(self, state: _LaneState, call: _Call, error: IsthmusError, *, ours: bool) -> None:
+    def _expect(self, state: EncodeLane, call: _Call) -> None:
+        """Count the callers whose last input this call was: they may come back with the next."""
+        waiters = {waiter for flight in call.flights for waiter in flight.waiters}
+        now = time.monotonic()
+        answered = sum(not waiter.remaining for waiter in waiters)
+        state.answered(answered, now_s=now, took_s=now - call.sent_s)
+
+    def _again(self, state: EncodeLane, call: _Call, error: IsthmusError, *, ours: bool) -> None:
         """Queue those anew who joined a flight late and have time left: the deadline that passed was not theirs."""
         now = time.monotonic()
         for flight in reversed(call.flights):

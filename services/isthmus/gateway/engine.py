@@ -11,7 +11,7 @@ from isthmus.gateway.cache import EmbeddingCache
 from isthmus.gateway.collections import CollectionKeeper
 from isthmus.gateway.domain import Content, Row, Stages
 from isthmus.gateway.embedder import Embedded, Embedder
-from isthmus.gateway.encode_queue import EncodeLimits
+from isthmus.gateway.encode_lane import EncodeLimits
 from isthmus.gateway.evaluate import EvaluateLimits, Evaluator
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.offload import Offload

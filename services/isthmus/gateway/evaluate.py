@@ -163,4 +163,4 @@ def _add(tally: SearchTally, ids: Sequence[str], cross: Found, mixed: Found) -> 
 
 
 def _merged(neighbor: Neighbor) -> Answer:
-    return Answer(neighbor.item_id, neighbor.calibrated_score)
+    return Answer(neighbor.item_id, neighbor.calibrated_score, neighbor.modality)

@@ -16,7 +16,7 @@ from typing import Final
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import Collection, Content, Row, Stages, UpsertReceipt
 from isthmus.gateway.embedder import Embedder
-from isthmus.gateway.encode_queue import Lane
+from isthmus.gateway.encode_lane import Lane
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.metrics import CACHE
 from isthmus.gateway.ports import SearchPort, WriterPort

@@ -16,11 +16,9 @@ from isthmus.index.model import Neighbor, SearchResult
 from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
+from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["PROMOTE_COMMAND", "search_snapshot"]
-
-PROMOTE_COMMAND = "isthmus aligners promote ALIGNER --collection COLLECTION"
-"""What mends a collection of two raw spaces that has no aligner."""
+__all__ = ["search_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +112,7 @@ def _wanted_modalities(
         raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "queries"})
     wanted = settings.modalities if item_modality is None else (item_modality,)
     if settings.needs_aligner and snapshot.aligner is None and wanted != (modality,):
-        msg = f"the collection has two raw spaces and no active aligner; make one active with: {PROMOTE_COMMAND}"
-        raise FailedPreconditionError(msg, reason="NO_ALIGNER", metadata={"command": PROMOTE_COMMAND})
+        raise no_aligner()
     return wanted
 
 

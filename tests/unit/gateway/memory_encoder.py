@@ -10,7 +10,7 @@ from isthmus.core.modality import Modality
 from isthmus.gateway.cache import EmbeddingCache
 from isthmus.gateway.domain import Content, EncodedBatch, EncoderInfo, Row
 from isthmus.gateway.embedder import Embedder
-from isthmus.gateway.encode_queue import EncodeLimits, Lane
+from isthmus.gateway.encode_lane import EncodeLimits, Lane
 from isthmus.gateway.lru import RowCache
 from isthmus.gateway.validation import text_content
 from isthmus.runtime.base import context

@@ -136,7 +136,10 @@ class MemorySearcher:
         if self.failures:
             raise self.failures.pop(0)
         ids = sorted(item_id for name, item_id in self._writer.items if name == collection)
-        neighbors = [Neighbor(item_id, 1.0 - place / 100, 0.0, item_id) for place, item_id in enumerate(ids)]
+        neighbors = [
+            Neighbor(item_id, item_modality or modality, 1.0 - place / 100, 0.0, item_id)
+            for place, item_id in enumerate(ids)
+        ]
         return Found(
             neighbors=[neighbors[:top_k]] * len(rows),
             revision=self._writer.revision,

@@ -18,10 +18,11 @@ from isthmus.core.calibration import Calibration, CalibrationSource, ScoreCurve
 from isthmus.core.modality import Modality
 from isthmus.index.calibrate import CalibrationKeeper
 from isthmus.index.model import AlignerFiles, CollectionSettings, Neighbor
-from isthmus.index.ranking import PROMOTE_COMMAND, search_snapshot
+from isthmus.index.ranking import search_snapshot
 from isthmus.index.segments import LiveSegment, Segment
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
+from isthmus.runtime.base.no_aligner import PROMOTE_COMMAND
 from tests.unit.index.support import (
     IMAGE_SPACE,
     ONE_SPACE,

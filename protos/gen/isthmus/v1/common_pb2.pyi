@@ -586,7 +586,7 @@ class AlignerArtefact(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     TENSORS_FIELD_NUMBER: _builtins.int
     manifest: _builtins.bytes
-    """Required. Bytes of `manifest.json`; at most 1 MiB. Their SHA-256 is the revision."""
+    """Required. Bytes of `manifest.json`; at most 1 MiB. The revision in it is a SHA-256 over the rest of it."""
     tensors: _builtins.bytes
     """Required. Bytes of `aligner.safetensors`; at most 12 MiB. Their SHA-256 stands in the manifest."""
     def __init__(

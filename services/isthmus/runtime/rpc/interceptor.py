@@ -38,6 +38,8 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, *, trust_tenant: bool, only: str = "/isthmus.") -> None:
         self._trust_tenant = trust_tenant
         self._only = only
+        self._wrapped: dict[str, Any] = {}
+        """Handlers by method, each wrapped once: a call should not pay for it."""
 
     async def intercept_service(
         self,
@@ -45,12 +47,18 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the handler, wrapped."""
-        details = handler_call_details
-        handler = await continuation(details)
-        if handler is None or not details.method.startswith(self._only):
+        name = handler_call_details.method
+        wrapped = self._wrapped.get(name)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or not name.startswith(self._only):
             return handler
-        offered = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
-        call = _Call(details.method, offered.get(metadata.REQUEST_ID), self._tenant(offered))
+        wrapped = self._wrapped[name] = self._wrap(_Method(name, trust_tenant=self._trust_tenant), handler)
+        return wrapped
+
+    @staticmethod
+    def _wrap(method: _Method, handler: Any) -> Any:
         if handler.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -58,7 +66,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_stream_rpc_method_handler
             )
             return make(
-                call.streaming(handler.stream_stream or handler.unary_stream),
+                method.streaming(handler.stream_stream or handler.unary_stream),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
@@ -66,36 +74,33 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
         return make(
-            call.unary(handler.stream_unary or handler.unary_unary),
+            method.unary(handler.stream_unary or handler.unary_unary),
             handler.request_deserializer,
             handler.response_serializer,
         )
 
-    def _tenant(self, offered: dict[str, str]) -> str:
-        return offered.get(metadata.TENANT, context.DEFAULT_TENANT) if self._trust_tenant else context.DEFAULT_TENANT
 
+class _Method:
+    """The wrapping of one method."""
 
-class _Call:
-    """The wrapping of one call."""
-
-    def __init__(self, method: str, request_id: str | None, tenant: str) -> None:
-        _, service, self._method = method.split("/")
+    def __init__(self, name: str, *, trust_tenant: bool) -> None:
+        _, service, self.name = name.split("/")
         self._service = service.rpartition(".")[2]
-        self._request_id = context.accept_request_id(request_id)
-        self._tenant = tenant
-        self._started_s = time.monotonic()
+        self._trust_tenant = trust_tenant
+        self._ok = RPC_SECONDS.labels(self._service, self.name, "OK")
 
     def unary(self, behaviour: Callable[[Any, _Context], Awaitable[Any]]) -> Callable[[Any, _Context], Awaitable[Any]]:
         """Return a handler with one answer."""
 
         async def handle(request: Any, servicer_context: _Context) -> Any:
+            call = _Call(self, servicer_context)
             try:
-                self._enter(servicer_context, default_s=DEADLINE_DEFAULT_S)
+                call.enter(servicer_context, default_s=DEADLINE_DEFAULT_S)
                 answer = await behaviour(request, servicer_context)
             except BaseException as error:  # noqa: BLE001 - everything becomes a status
-                await self._fail(error, servicer_context)
+                await call.fail(error, servicer_context)
             else:
-                self._observe("OK")
+                self.observe(call.started_s, "OK")
                 return answer
 
         return handle
@@ -106,8 +111,9 @@ class _Call:
         """Return a handler with many answers. Without a deadline it may run for ever."""
 
         async def handle(request: Any, servicer_context: _Context) -> AsyncIterator[Any]:
+            call = _Call(self, servicer_context)
             try:
-                self._enter(servicer_context, default_s=None)
+                call.enter(servicer_context, default_s=None)
                 # Closed here and now when the caller goes away, not whenever the garbage collector comes by.
                 async with contextlib.aclosing(behaviour(request, servicer_context)) as answers:
                     async for answer in answers:
@@ -115,34 +121,64 @@ class _Call:
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 - everything becomes a status
-                await self._fail(error, servicer_context)
+                await call.fail(error, servicer_context)
             else:
-                self._observe("OK")
+                self.observe(call.started_s, "OK")
 
         return handle
 
-    def _enter(self, servicer_context: _Context, *, default_s: float | None) -> None:
+    def call_context(self, offered: dict[str, str]) -> tuple[str, str]:
+        """Return request id and tenant of a call with such metadata."""
+        tenant = offered.get(metadata.TENANT, context.DEFAULT_TENANT) if self._trust_tenant else context.DEFAULT_TENANT
+        return context.accept_request_id(offered.get(metadata.REQUEST_ID)), tenant
+
+    def observe(self, started_s: float, code: str) -> None:
+        """Count a call that ended."""
+        series = self._ok if code == "OK" else RPC_SECONDS.labels(self._service, self.name, code)
+        series.observe(time.monotonic() - started_s)
+
+
+class _Call:
+    """One call."""
+
+    __slots__ = ("_method", "_request_id", "_tenant", "started_s")
+
+    def __init__(self, method: _Method, servicer_context: _Context) -> None:
+        self.started_s = time.monotonic()
+        self._method = method
+        offered = {key: value for key, value in servicer_context.invocation_metadata() or () if isinstance(value, str)}
+        self._request_id, self._tenant = method.call_context(offered)
+
+    def enter(self, servicer_context: _Context, *, default_s: float | None) -> None:
+        """Make this the current call.
+
+        Raises:
+            InvalidArgumentError: INVALID_NAME; the tenant's name is none.
+            DeadlineExceededError: the deadline has passed.
+        """
         remaining = servicer_context.time_remaining()
         if remaining is None:
             remaining = default_s
-        deadline_s = None if remaining is None else time.monotonic() + remaining
+        deadline_s = None if remaining is None else self.started_s + remaining
         context.enter(CallContext(request_id=self._request_id, tenant=self._tenant, deadline_s=deadline_s))
-        # It becomes part of paths and keys behind the door.
-        check_name(self._tenant, field="tenant")
+        if self._tenant != context.DEFAULT_TENANT:
+            # It becomes part of paths and keys behind the door.
+            check_name(self._tenant, field="tenant")
         if remaining is not None and remaining < DEADLINE_FLOOR_S:
             msg = "the deadline passed before the work began"
             raise DeadlineExceededError(msg, reason="DEADLINE_EXCEEDED")
 
-    async def _fail(self, error: BaseException, servicer_context: _Context) -> None:
+    async def fail(self, error: BaseException, servicer_context: _Context) -> None:
+        """End the call with the status that `error` becomes."""
         if isinstance(error, asyncio.CancelledError):
-            self._observe("CANCELLED")
+            self._method.observe(self.started_s, "CANCELLED")
             raise error
         shown = status.to_domain_error(error)
-        self._observe(shown.code)
+        self._method.observe(self.started_s, shown.code)
         if shown.code == "INTERNAL":
-            log.error("call failed", exc_info=error, extra=fields(method=self._method))
+            log.error("call failed", exc_info=error, extra=fields(method=self._method.name))
         elif isinstance(error, IsthmusError):
-            log.debug("call refused", extra=fields(method=self._method, code=shown.code, reason=shown.reason))
+            log.debug("call refused", extra=fields(method=self._method.name, code=shown.code, reason=shown.reason))
         refusal = status.to_status(error)
         # Not `abort_with_status`: it replaces the trailers by its own.
         await servicer_context.abort(
@@ -150,6 +186,3 @@ class _Call:
             refusal.details,
             trailing_metadata=(*refusal.trailing_metadata, (metadata.REQUEST_ID, self._request_id)),
         )
-
-    def _observe(self, code: str) -> None:
-        RPC_SECONDS.labels(self._service, self._method, code).observe(time.monotonic() - self._started_s)
