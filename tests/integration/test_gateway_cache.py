@@ -112,7 +112,7 @@ async def test_redis_killed_under_load_and_restarted_fails_no_request(redis: Red
         waits: list[float] = []
         stop = asyncio.Event()
 
-        async def one(number: int) -> None:
+        async def _one(number: int) -> None:
             started_s = time.monotonic()
             try:
                 (row,) = await mesh.embed_texts(f"text {number % 50}")
@@ -121,15 +121,15 @@ async def test_redis_killed_under_load_and_restarted_fails_no_request(redis: Red
                 failed.append(error)
             waits.append(time.monotonic() - started_s)
 
-        async def load() -> None:
+        async def _load() -> None:
             number = 0
             async with asyncio.TaskGroup() as group:
                 while not stop.is_set():
-                    group.create_task(one(number))
+                    group.create_task(_one(number))
                     number += 1
                     await asyncio.sleep(0.01)
 
-        running = asyncio.create_task(load())
+        running = asyncio.create_task(_load())
         await asyncio.sleep(2)
         assert (await mesh.status()).cache.backend_hits > 0
         redis.kill()

@@ -68,11 +68,11 @@ async def test_three_broken_inputs_of_256_harm_nobody(mesh: GatewayMesh) -> None
 async def test_a_flood_of_broken_batches_leaves_the_gateway_healthy(mesh: GatewayMesh) -> None:
     """Eight clients send such batches three times each: every answer is whole, and the next one too."""
 
-    async def client(number: int) -> None:
+    async def _client(number: int) -> None:
         for turn in range(3):
             _check_broken(await mesh.embed(_broken_batch(10 * number + turn)))
 
-    await asyncio.gather(*(client(number) for number in range(8)))
+    await asyncio.gather(*(_client(number) for number in range(8)))
     assert len(await mesh.embed_texts("still here")) == 1
     assert all(encoder.serving for encoder in (await mesh.status()).encoders)
 
@@ -90,14 +90,14 @@ async def test_a_thousand_images_of_equal_size_are_never_mixed_up(mesh: GatewayM
     images = [png(number) for number in range(1_000)]
     assert len({len(image) for image in images}) == 1
 
-    async def client(start: int) -> list[bytes]:
+    async def _client(start: int) -> list[bytes]:
         answer = await mesh.embed([image_input(image) for image in images[start : start + 250]])
         assert list(answer.image_embeddings.input_indexes) == list(range(250))
         return rows_of(answer.image_embeddings)
 
     expected = [expected_row(IMAGE_SPACE, image, 16) for image in images]
     for _ in range(2):
-        parts = await asyncio.gather(*(client(start) for start in range(0, 1_000, 250)))
+        parts = await asyncio.gather(*(_client(start) for start in range(0, 1_000, 250)))
         assert [row for part in parts for row in part] == expected
     assert mesh.image.encoded == 1_001  # the dummy of the start is one
 

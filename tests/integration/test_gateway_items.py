@@ -226,12 +226,12 @@ async def test_a_request_that_fails_as_a_whole_ends_the_stream_after_its_predece
     requests = [request("r1", [text_item("a", "a")]), request("r2", [text_item("b", "b")], collection="nowhere")]
     acks: list[gateway_service_pb2.UpsertItemsResponse] = []
 
-    async def read() -> None:
+    async def _read() -> None:
         async for ack in mesh.stub.UpsertItems(iter(requests), timeout=10):
             acks.append(ack)  # noqa: PERF401 - a comprehension would lose them
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await read()
+        await _read()
     assert [ack.request_id for ack in acks] == ["r1"]
     code, reason, _ = refusal(caught.value)
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND")

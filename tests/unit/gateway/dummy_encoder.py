@@ -129,7 +129,7 @@ class DummyEncoder(EncoderServiceServicer):
     def hosted(self) -> Hosted:
         """Return it as a service that can be hosted."""
 
-        async def nothing() -> None:
+        async def _nothing() -> None:
             return
 
         def register(server: grpc.aio.Server) -> None:
@@ -137,5 +137,8 @@ class DummyEncoder(EncoderServiceServicer):
 
         name = f"{self.modality.value}_encoder"
         return Hosted(
-            name=name, registrations=[Registration("isthmus.v1.EncoderService", register)], warm=nothing, close=nothing
+            name=name,
+            registrations=[Registration("isthmus.v1.EncoderService", register)],
+            warm=_nothing,
+            close=_nothing,
         )

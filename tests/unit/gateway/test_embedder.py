@@ -72,13 +72,13 @@ async def test_an_encoder_that_was_replaced_never_mixes_spaces() -> None:
 async def test_an_encoder_that_changes_all_the_time_is_unavailable() -> None:
     """After three attempts the caller is told to come back, not given rows of an unknown space."""
 
-    class Restless(MemoryEncoder):
+    class _Restless(MemoryEncoder):
         async def encode(self, contents: list[Content]) -> EncodedBatch:  # type: ignore[override]
             self.space = f"memory@{len(self.calls):016x}"
             return await super().encode(contents)
 
     with pytest.raises(UnavailableError):
-        await embedder(Restless()).embed(Modality.TEXT, texts("a"))
+        await embedder(_Restless()).embed(Modality.TEXT, texts("a"))
 
 
 @pytest.mark.parametrize("values", [np.zeros(DIMENSION), np.full(DIMENSION, np.nan), np.full(DIMENSION, 0.9)])
@@ -87,14 +87,14 @@ async def test_a_row_that_is_no_unit_vector_is_an_error_and_is_not_kept(
 ) -> None:
     """An encoder that answers nonsense harms only that item, and nothing of it enters the cache."""
 
-    class Broken(MemoryEncoder):
+    class _Broken(MemoryEncoder):
         def _row(self, content: Content, space: str) -> Row | IsthmusError:
             if content.data == b"bad":
                 return Row(values.astype("<f2").tobytes())
             return super()._row(content, space)
 
     cache = local_cache()
-    answer = await embedder(Broken(), cache=cache).embed(Modality.TEXT, texts("good", "bad"))
+    answer = await embedder(_Broken(), cache=cache).embed(Modality.TEXT, texts("good", "bad"))
     assert isinstance(answer.rows[0], Row)
     assert isinstance(answer.rows[1], InternalError)
     assert len(cache.local) == 1

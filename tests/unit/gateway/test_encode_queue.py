@@ -65,18 +65,18 @@ async def test_callers_that_come_back_stay_together() -> None:
     made = embedder(encoder)
     rng = np.random.default_rng(3)
 
-    async def slowly(contents: Sequence[Content]) -> EncodedBatch:
+    async def _slowly(contents: Sequence[Content]) -> EncodedBatch:
         await asyncio.sleep(0.02)
         return await MemoryEncoder.encode(encoder, contents)
 
-    encoder.encode = slowly  # type: ignore[method-assign]
+    encoder.encode = _slowly  # type: ignore[method-assign]
 
-    async def caller(number: int) -> None:
+    async def _caller(number: int) -> None:
         for turn in range(20):
             await made.embed(TEXT, texts(f"text {number} {turn}"))
             await asyncio.sleep(float(rng.uniform(0, 0.005)))
 
-    await asyncio.gather(*(caller(number) for number in range(8)))
+    await asyncio.gather(*(_caller(number) for number in range(8)))
     sizes = [len(call) for call in encoder.calls]
     assert sum(sizes) / len(sizes) > 6  # measured: 7.6; sent one by one: 1
 
@@ -193,12 +193,12 @@ async def test_the_expired_are_not_sent() -> None:
     blocking = asyncio.create_task(made.embed(TEXT, texts("first")))
     await asyncio.sleep(0.01)
 
-    async def hasty() -> None:
+    async def _hasty() -> None:
         until(0.03)
         await made.embed(TEXT, texts("hasty"))
 
     with pytest.raises(DeadlineExceededError):
-        await asyncio.create_task(hasty())
+        await asyncio.create_task(_hasty())
     encoder.gate.set()
     await blocking
     await made.embed(TEXT, texts("next"))
@@ -212,11 +212,11 @@ async def test_a_call_carries_the_longest_deadline_of_its_callers() -> None:
     await made.info(TEXT)
     now = time.monotonic()
 
-    async def caller(text: str, seconds: float) -> None:
+    async def _caller(text: str, seconds: float) -> None:
         until(seconds)
         await made.embed(TEXT, texts(text))
 
-    await asyncio.gather(caller("a", 1.0), caller("b", 3.0), caller("c", 2.0))
+    await asyncio.gather(_caller("a", 1.0), _caller("b", 3.0), _caller("c", 2.0))
     assert encoder.calls == [[b"a", b"b", b"c"]]
     (deadline_s,) = encoder.deadlines
     assert deadline_s is not None

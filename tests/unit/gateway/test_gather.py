@@ -27,20 +27,20 @@ async def test_a_failure_calls_off_the_rest() -> None:
     """The error is raised as it is, not in a group, and nobody is left running."""
     cancelled = asyncio.Event()
 
-    async def endless() -> str:
+    async def _endless() -> str:
         try:
             return await _wait(60, "never")
         except asyncio.CancelledError:
             cancelled.set()
             raise
 
-    async def fail() -> str:
+    async def _fail() -> str:
         await asyncio.sleep(0)
         msg = "away"
         raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE")
 
     with pytest.raises(UnavailableError):
-        await gather_all([endless(), fail()])
+        await gather_all([_endless(), _fail()])
     assert cancelled.is_set()
 
 

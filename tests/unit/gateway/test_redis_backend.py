@@ -158,8 +158,8 @@ async def test_a_caller_who_goes_away_harms_nobody(redis: RedisProcess) -> None:
 def test_a_url_that_names_no_redis_is_refused_at_start() -> None:
     """A mistyped scheme is an error, not a cache that never works."""
 
-    async def make() -> None:
+    async def _make() -> None:
         RedisBackend("http://127.0.0.1", op_timeout_s=0.02, connect_timeout_s=0.05)
 
     with pytest.raises(ValueError, match="scheme"):
-        asyncio.run(make())
+        asyncio.run(_make())

@@ -113,17 +113,17 @@ async def test_a_short_deadline_of_the_first_is_not_that_of_the_others() -> None
     made = embedder(encoder)
     await made.info(Modality.TEXT)
 
-    async def hasty() -> Embedded:
+    async def _hasty() -> Embedded:
         until(0.05)
         return await _one(made, "same")
 
-    async def patient() -> Embedded:
+    async def _patient() -> Embedded:
         until(5)
         return await _one(made, "same")
 
-    first = asyncio.create_task(hasty())
+    first = asyncio.create_task(_hasty())
     await _settle()
-    second = asyncio.create_task(patient())
+    second = asyncio.create_task(_patient())
     with pytest.raises(DeadlineExceededError):
         await first
     encoder.gate.set()

@@ -178,13 +178,13 @@ async def test_a_stored_embedding_that_changed_meanwhile_is_not_taken() -> None:
     fresh.writer.items = dict(rig.writer.items)
     before = fresh.writer.look_up
 
-    async def look_up_then_change(collection: str, ids: Sequence[str]) -> object:
+    async def _look_up_then_change(collection: str, ids: Sequence[str]) -> object:
         answer = await before(collection, ids)
         other = text_content("other")
         fresh.writer.items["c", "a"] = _item("a", "other").draft(Row(expected_row(SPACE, other.data, DIMENSION)))
         return answer
 
-    fresh.writer.look_up = look_up_then_change  # type: ignore[method-assign, assignment]
+    fresh.writer.look_up = _look_up_then_change  # type: ignore[method-assign, assignment]
     await fresh.run(_command("r2", _item("a", "text", pair_key="new")))
     assert fresh.writer.items["c", "a"].row == Row(expected_row(SPACE, b"text", DIMENSION))
 
@@ -195,12 +195,12 @@ async def test_a_collection_is_asked_for_once_a_stream() -> None:
     asked = 0
     before = rig.writer.get_collection
 
-    async def counted(name: str) -> Collection:
+    async def _counted(name: str) -> Collection:
         nonlocal asked
         asked += 1
         return await before(name)
 
-    rig.writer.get_collection = counted  # type: ignore[method-assign]
+    rig.writer.get_collection = _counted  # type: ignore[method-assign]
     for _ in range(2):
         await rig.run(*(_command(f"r{n}", _item(f"i{n}", f"t{n}")) for n in range(20)))
     assert asked <= 8  # requests prepared side by side may each ask; measured: 8

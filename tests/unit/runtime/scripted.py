@@ -77,10 +77,10 @@ class Scripted(EncoderServiceServicer, IndexSearchServiceServicer):
     def hosted(self, *, public: bool = False, receive_max_bytes: int = 1 << 20, max_calls: int = 100) -> Hosted:
         """Return it as a service that can be hosted."""
 
-        async def close() -> None:
+        async def _close() -> None:
             self.closed += 1
 
-        async def warm() -> None:
+        async def _warm() -> None:
             await self.warmed()
 
         return Hosted(
@@ -94,8 +94,8 @@ class Scripted(EncoderServiceServicer, IndexSearchServiceServicer):
                     lambda server: add_IndexSearchServiceServicer_to_server(self, server),
                 ),
             ],
-            warm=warm,
-            close=close,
+            warm=_warm,
+            close=_close,
             public=public,
             receive_max_bytes=receive_max_bytes,
             max_concurrent_calls=max_calls,

@@ -43,10 +43,10 @@ async def _refused(channel: grpc.aio.Channel) -> grpc.aio.AioRpcError:
 async def _seen_context(service: Scripted) -> list[context.CallContext]:
     seen: list[context.CallContext] = []
 
-    async def look() -> None:
+    async def _look() -> None:
         seen.append(context.current())
 
-    service.unary = look
+    service.unary = _look
     return seen
 
 
@@ -54,11 +54,11 @@ async def test_a_domain_error_arrives_with_code_reason_and_metadata() -> None:
     """The caller gets the canonical code, ErrorInfo of our domain, and when to come back."""
     service = Scripted()
 
-    async def refuse() -> None:
+    async def _refuse() -> None:
         msg = "inputs holds 300 entries; the limit is 256"
         raise ResourceExhaustedError(msg, reason="QUEUE_FULL", metadata={"limit": "256"}, retry_after_s=0.25)
 
-    service.unary = refuse
+    service.unary = _refuse
     async with serving(service) as (_, channel):
         error = await _refused(channel)
     info, retry = _details(error)
@@ -76,14 +76,14 @@ async def test_any_other_exception_tells_nothing(*, streaming: bool, caplog: pyt
     """A bug becomes INTERNAL: no message, path or type in code, details or trailers; the log has it all."""
     service = Scripted()
 
-    async def break_down() -> None:
+    async def _break_down() -> None:
         raise ZeroDivisionError(CANARY)
 
-    async def break_down_later() -> AsyncIterator[None]:
+    async def _break_down_later() -> AsyncIterator[None]:
         yield
         raise ZeroDivisionError(CANARY)
 
-    service.unary, service.streaming = break_down, break_down_later
+    service.unary, service.streaming = _break_down, _break_down_later
     with caplog.at_level(logging.ERROR, "isthmus.rpc"):
         async with serving(service) as (_, channel):
             if streaming:
@@ -107,11 +107,11 @@ async def test_a_refusal_carries_the_request_id() -> None:
     """The trailers hold the id that the logs hold: the caller's own when it is harmless."""
     service = Scripted()
 
-    async def refuse() -> None:
+    async def _refuse() -> None:
         msg = "no"
         raise InvalidArgumentError(msg, reason="INVALID_FIELD")
 
-    service.unary = refuse
+    service.unary = _refuse
     async with serving(service) as (_, channel):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await EncoderServiceStub(channel).Encode(ENCODE, timeout=5, metadata=(("x-isthmus-request-id", "mine-1"),))
@@ -134,11 +134,11 @@ async def test_a_call_without_a_deadline_gets_ten_seconds() -> None:
 
     bounds: list[float | None] = []
 
-    async def look() -> AsyncIterator[None]:
+    async def _look() -> AsyncIterator[None]:
         bounds.append(context.current().deadline_s)
         yield
 
-    service.streaming = look
+    service.streaming = _look
     async with serving(service) as (_, channel):
         assert [True async for _ in IndexSearchServiceStub(channel).ReadItems(READ)] == [True]
     assert bounds == [None]
@@ -185,14 +185,14 @@ async def test_cancelling_reaches_the_handler() -> None:
     service = Scripted()
     cancelled = asyncio.Event()
 
-    async def wait() -> None:
+    async def _wait() -> None:
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
             cancelled.set()
             raise
 
-    service.unary = wait
+    service.unary = _wait
     async with serving(service) as (_, channel):
         call = EncoderServiceStub(channel).Encode(ENCODE)
         await asyncio.sleep(0.1)
@@ -208,7 +208,7 @@ async def test_a_stream_is_cleaned_up_when_the_caller_goes_away() -> None:
     ended: asyncio.Queue[bool] = asyncio.Queue(maxsize=1)
     tasks: list[object] = []
 
-    async def endless() -> AsyncIterator[None]:
+    async def _endless() -> AsyncIterator[None]:
         tasks.append(asyncio.current_task())
         try:
             while True:
@@ -217,7 +217,7 @@ async def test_a_stream_is_cleaned_up_when_the_caller_goes_away() -> None:
         finally:
             ended.put_nowait(asyncio.current_task() is tasks[0])
 
-    service.streaming = endless
+    service.streaming = _endless
     async with serving(service) as (_, channel):
         call = IndexSearchServiceStub(channel).ReadItems(READ)
         async for _ in call:
@@ -239,13 +239,13 @@ async def test_errors_of_one_call_do_not_leak_into_the_next() -> None:
     service = Scripted()
     turn = 0
 
-    async def every_other() -> None:
+    async def _every_other() -> None:
         nonlocal turn
         turn += 1
         if turn % 2:
             raise IsthmusError(CANARY, reason="INTERNAL")
 
-    service.unary = every_other
+    service.unary = _every_other
     async with serving(service) as (_, channel):
         codes = []
         for _ in range(6):

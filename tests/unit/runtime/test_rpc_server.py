@@ -71,11 +71,11 @@ async def test_a_running_call_ends_before_the_service_is_closed() -> None:
     service = Scripted()
     closed_when_done = []
 
-    async def slow() -> None:
+    async def _slow() -> None:
         await asyncio.sleep(0.3)
         closed_when_done.append(service.closed)
 
-    service.unary = slow
+    service.unary = _slow
     server = RpcServer(service.hosted(), "127.0.0.1:0")
     await server.start()
     await server.warm()
@@ -91,10 +91,10 @@ async def test_a_call_that_never_ends_is_cut_after_the_grace() -> None:
     """A drain does not wait for ever."""
     service = Scripted()
 
-    async def endless() -> None:
+    async def _endless() -> None:
         await asyncio.sleep(60)
 
-    service.unary = endless
+    service.unary = _endless
     server = RpcServer(service.hosted(), "127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel:
@@ -133,17 +133,17 @@ async def test_a_message_over_the_limit_is_refused() -> None:
     async with serving(service, receive_max_bytes=64 * 1024) as (_, channel):
         encode = EncoderServiceStub(channel).Encode
 
-        def of_size(size: int) -> encoder_service_pb2.EncodeRequest:
+        def _of_size(size: int) -> encoder_service_pb2.EncodeRequest:
             empty = encoder_service_pb2.EncodeRequest(inputs=[common_pb2.Input(image=bytes(size))])
             return encoder_service_pb2.EncodeRequest(
                 inputs=[common_pb2.Input(image=bytes(2 * size - empty.ByteSize()))]
             )
 
-        assert of_size(64 * 1024).ByteSize() == 64 * 1024
-        await encode(of_size(64 * 1024))
+        assert _of_size(64 * 1024).ByteSize() == 64 * 1024
+        await encode(_of_size(64 * 1024))
         for request, compression in (
-            (of_size(64 * 1024 + 1), grpc.Compression.NoCompression),
-            (of_size(8 * 1024 * 1024), grpc.Compression.Gzip),
+            (_of_size(64 * 1024 + 1), grpc.Compression.NoCompression),
+            (_of_size(8 * 1024 * 1024), grpc.Compression.Gzip),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await encode(request, compression=compression)
@@ -181,11 +181,11 @@ async def test_sigterm_before_ready_gives_up_warming() -> None:
     service = Scripted()
     warming = asyncio.Event()
 
-    async def load() -> None:
+    async def _load() -> None:
         warming.set()
         await asyncio.sleep(60)
 
-    service.warmed = load
+    service.warmed = _load
     ready: list[str] = []
     server = RpcServer(service.hosted(), "127.0.0.1:0")
     running = asyncio.create_task(run_until_signal(server, on_ready=ready.append, drain_wait_s=30))
@@ -199,11 +199,11 @@ async def test_a_service_that_cannot_warm_says_why() -> None:
     """The error of warming is raised after everything was let go."""
     service = Scripted()
 
-    async def fail() -> None:
+    async def _fail() -> None:
         msg = "no model"
         raise UnavailableError(msg, reason="NOT_READY")
 
-    service.warmed = fail
+    service.warmed = _fail
     with pytest.raises(UnavailableError, match="no model"):
         await run_until_signal(RpcServer(service.hosted(), "127.0.0.1:0"), on_ready=print)
     assert service.closed == 1

@@ -41,10 +41,10 @@ async def test_every_class_survives_a_hop(cls: type[IsthmusError]) -> None:
     """Raised in one service, caught in another: class, message, reason, metadata and retry are the same."""
     service = Scripted()
 
-    async def refuse() -> None:
+    async def _refuse() -> None:
         raise _one(cls)
 
-    service.unary = refuse
+    service.unary = _refuse
     async with serving(service) as (_, channel):
         with pytest.raises(cls) as caught:
             await call(EncoderServiceStub(channel).Encode, ENCODE, backend="scripted")
@@ -107,10 +107,10 @@ async def test_a_backend_that_is_too_slow_is_a_deadline() -> None:
     """The caller's own bound ends the call."""
     service = Scripted()
 
-    async def slow() -> None:
+    async def _slow() -> None:
         await asyncio.sleep(5)
 
-    service.unary = slow
+    service.unary = _slow
     async with serving(service) as (_, channel):
         with pytest.raises(errors.DeadlineExceededError):
             await call(EncoderServiceStub(channel).Encode, ENCODE, backend="scripted", timeout_s=0.1)
@@ -120,10 +120,10 @@ async def test_a_backend_that_breaks_is_our_bug() -> None:
     """INTERNAL from behind stays INTERNAL, with nothing added."""
     service = Scripted()
 
-    async def break_down() -> None:
+    async def _break_down() -> None:
         raise ZeroDivisionError
 
-    service.unary = break_down
+    service.unary = _break_down
     async with serving(service) as (_, channel):
         with pytest.raises(InternalError) as caught:
             await call(EncoderServiceStub(channel).Encode, ENCODE, backend="scripted")
@@ -143,7 +143,7 @@ async def test_leaving_a_stream_early_ends_it_over_there() -> None:
     service = Scripted()
     ended = asyncio.Event()
 
-    async def endless():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def _endless():  # type: ignore[no-untyped-def]  # noqa: ANN202
         try:
             while True:
                 yield
@@ -151,7 +151,7 @@ async def test_leaving_a_stream_early_ends_it_over_there() -> None:
         finally:
             ended.set()
 
-    service.streaming = endless
+    service.streaming = _endless
     async with serving(service) as (_, channel):
         answers = stream(
             IndexSearchServiceStub(channel).ReadItems, index_search_service_pb2.ReadItemsRequest(), backend="scripted"
@@ -166,13 +166,13 @@ async def test_a_refusal_of_a_stream_comes_as_a_domain_error() -> None:
     """A stream that fails in the middle gives what came before, then the error."""
     service = Scripted()
 
-    async def two_then_fail():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def _two_then_fail():  # type: ignore[no-untyped-def]  # noqa: ANN202
         yield
         yield
         msg = "gone"
         raise errors.NotFoundError(msg, reason="COLLECTION_NOT_FOUND")
 
-    service.streaming = two_then_fail
+    service.streaming = _two_then_fail
     count = 0
     async with serving(service) as (_, channel):
         with pytest.raises(errors.NotFoundError):  # noqa: PT012 - the loop is what raises
