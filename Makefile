@@ -33,7 +33,6 @@ lint: install ## check style, layers, protos and docstrings
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against protos/baseline/v1.binpb
-	$(BIN)/interrogate --quiet services clients tools tests
 
 types: install ## check types
 	$(BIN)/mypy
