@@ -44,13 +44,14 @@ def collection(mesh: Client) -> Iterator[str]:
 
 
 def test_every_part_answers(mesh: Client) -> None:
-    """Status names two encoders, the writer, the searcher, the alignment service and the default aligner."""
+    """Status names the encoders, writer, searcher, alignment, the default aligner and its licence."""
     status = mesh.status()
     assert [encoder.serving for encoder in status.encoders] == [True, True]
     assert status.index_writer_serving
     assert status.index_search_serving
     assert status.alignment_serving
     assert status.default_aligner.startswith("embedded-heads@")
+    assert "research and education only" in " ".join(status.notices)
 
 
 def test_what_is_stored_is_found_in_both_modalities(mesh: Client, collection: str) -> None:

@@ -55,6 +55,7 @@ def test_every_module_of_the_wheel_imports(unpacked: Path, tmp_path: Path) -> No
         "isthmus/alignment/shipped/flickr8k-heads/manifest.json",
         "isthmus/alignment/shipped/flickr8k-heads/LICENSE",
         "isthmus/alignment/shipped/flickr8k-heads/MODEL_CARD.md",
+        "isthmus/alignment/shipped/flickr8k-heads/NOTICE",
     ],
 )
 def test_what_is_not_code_is_in_the_wheel(unpacked: Path, name: str) -> None:

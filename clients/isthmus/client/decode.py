@@ -235,6 +235,7 @@ def aligner(message: common_pb2.Aligner) -> Aligner:
         text_space=message.text_space,
         dimension=message.dimension,
         manifest_json=message.manifest_json,
+        notice=message.notice,
     )
 
 

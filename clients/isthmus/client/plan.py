@@ -129,7 +129,8 @@ class Planner:
             requests=requests(),
             decode=lambda answers: decode.embed_result(list(itertools.zip_longest(sent, answers))),
             timeout_s=self.config.timeouts.embed_s,
-            reads_files=True,
+            # Texts alone take no time to pack: a thread and back for each call would cost more than the call.
+            reads_files=not (_is_empty(images) and _is_empty(inputs)),
         )
 
     def delete(self, collection: str, ids: Sequence[str], *, request_id: str | None) -> Plan[DeleteResult]:
@@ -354,3 +355,8 @@ class Planner:
     def _wrote(self, collection: Collection) -> Collection:
         self.revisions.wrote(collection.name, collection.revision)
         return collection
+
+
+def _is_empty(given: Iterable[object]) -> bool:
+    """Return whether there is certainly nothing in `given`; an iterator may hold something."""
+    return isinstance(given, Sequence) and not given

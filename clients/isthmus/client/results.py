@@ -316,6 +316,8 @@ class Aligner:
     """Dimension of the aligned space."""
     manifest_json: str
     """Its manifest: provenance, figures, calibration."""
+    notice: str
+    """What a person must know before using it, for example its licence; empty for most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ SHIPPED_FOLDER: Final = Path(__file__).parent / "shipped"
 """Artefacts that come with Isthmus."""
 
 _ARRIVALS_NAME: Final = "arrivals.json"
+_NOTICE_NAME: Final = "NOTICE"
+"""File beside a shipped artefact: one line that a person must know before using it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,11 @@ class ArtefactStore:
         if len(self._shipped) < len(artefacts):
             msg = "aligner: two shipped artefacts have one name"
             raise ArtefactError(msg)
+        self._notices = {
+            artefact.space: (manifest.parent / _NOTICE_NAME).read_text().strip()
+            for artefact, manifest in zip(artefacts, found, strict=True)
+            if (manifest.parent / _NOTICE_NAME).exists()
+        }
         for artefact in artefacts:
             load_aligner(artefact)
 
@@ -68,6 +75,10 @@ class ArtefactStore:
     def shipped(self) -> Sequence[Artefact]:
         """The artefacts that every tenant sees, by name."""
         return tuple(self._shipped.values())
+
+    def notice(self, artefact: Artefact) -> str:
+        """Return what a person must know before using a shipped artefact; empty for all others."""
+        return self._notices.get(artefact.space, "")
 
     def names(self, tenant: str) -> list[str]:
         """Return the names of all aligners the tenant sees, sorted."""

@@ -241,6 +241,10 @@ class AlignmentEngine:
                 aligner.align(np.ones((1, aligner.raw_dimension(modality)), dtype=np.float32), modality)
         return store
 
+    def notice(self, artefact: Artefact) -> str:
+        """Return what a person must know before using the aligner; empty for most."""
+        return self._opened().notice(artefact)
+
     def _opened(self) -> ArtefactStore:
         if self._store is None:
             msg = "the alignment service is not ready yet"

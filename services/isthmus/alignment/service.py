@@ -86,7 +86,9 @@ class AlignmentServicer(AlignmentServiceServicer):
     ) -> alignment_service_pb2.AlignmentServiceListAlignersResponse:
         """List the newest revision of every aligner the tenant sees."""
         found = await self._engine.list_newest(_tenant())
-        return alignment_service_pb2.AlignmentServiceListAlignersResponse(aligners=[_described(one) for one in found])
+        return alignment_service_pb2.AlignmentServiceListAlignersResponse(
+            aligners=[self._described(one) for one in found]
+        )
 
     async def GetAligner(
         self, request: alignment_service_pb2.AlignmentServiceGetAlignerRequest, _context: _Context
@@ -95,7 +97,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         artefact = await self._engine.get(_tenant(), _reference(request.aligner))
         manifest, tensors = artefact.to_bytes()
         return alignment_service_pb2.AlignmentServiceGetAlignerResponse(
-            artefact=common_pb2.AlignerArtefact(manifest=manifest, tensors=tensors), aligner=_described(artefact)
+            artefact=common_pb2.AlignerArtefact(manifest=manifest, tensors=tensors), aligner=self._described(artefact)
         )
 
     async def ImportAligner(
@@ -108,7 +110,7 @@ class AlignmentServicer(AlignmentServiceServicer):
             tensors=request.artefact.tensors,
             request_id=check_request_id(request.request_id),
         )
-        return alignment_service_pb2.AlignmentServiceImportAlignerResponse(aligner=_described(artefact))
+        return alignment_service_pb2.AlignmentServiceImportAlignerResponse(aligner=self._described(artefact))
 
     async def FitAligner(
         self, request: alignment_service_pb2.AlignmentServiceFitAlignerRequest, _context: _Context
@@ -127,7 +129,7 @@ class AlignmentServicer(AlignmentServiceServicer):
             yield alignment_service_pb2.AlignmentServiceFitAlignerResponse(
                 progress=step.progress,
                 stage=step.stage,
-                aligner=None if step.artefact is None else _described(step.artefact),
+                aligner=None if step.artefact is None else self._described(step.artefact),
             )
 
     async def AlignVectors(
@@ -154,6 +156,18 @@ class AlignmentServicer(AlignmentServiceServicer):
             reference=_reference(request.aligner) if request.aligner else None,
         )
         return alignment_service_pb2.AlignmentServiceEvaluateResponse(report=_report(found))
+
+    def _described(self, artefact: Artefact) -> common_pb2.Aligner:
+        manifest = artefact.manifest
+        return common_pb2.Aligner(
+            aligner=artefact.space,
+            method=manifest.method,
+            image_space=manifest.image_space,
+            text_space=manifest.text_space,
+            dimension=manifest.dimension,
+            manifest_json=artefact.manifest_bytes.decode(),
+            notice=self._engine.notice(artefact),
+        )
 
 
 def build(config: AlignmentConfig) -> Hosted:
@@ -216,18 +230,6 @@ def _head(message: index_search_service_pb2.ReadItemsResponse) -> CollectionHead
         revision=collection.revision,
         aligner=artefact,
         item_count=collection.image_count + collection.text_count,
-    )
-
-
-def _described(artefact: Artefact) -> common_pb2.Aligner:
-    manifest = artefact.manifest
-    return common_pb2.Aligner(
-        aligner=artefact.space,
-        method=manifest.method,
-        image_space=manifest.image_space,
-        text_space=manifest.text_space,
-        dimension=manifest.dimension,
-        manifest_json=artefact.manifest_bytes.decode(),
     )
 
 

@@ -70,9 +70,9 @@ class Gateway:
             modality: EncoderBackend(self._channels[f"{modality.value}_encoder"], modality) for modality in Modality
         }
         self.writer = WriterBackend(self._channels["index_writer"])
-        self.searcher = SearchBackend(self._channels["index_search"])
-        self.alignment = AlignmentBackend(self._channels["alignment"])
         self.offload = Offload()
+        self.searcher = SearchBackend(self._channels["index_search"], self.offload)
+        self.alignment = AlignmentBackend(self._channels["alignment"])
         self.engine = GatewayEngine(
             encoders=self._encoders,
             writer=self.writer,

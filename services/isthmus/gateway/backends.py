@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Final
 
 import grpc
@@ -35,6 +36,7 @@ from isthmus.gateway.messages import (
     row_data,
     rows_message,
 )
+from isthmus.gateway.offload import Offload
 from isthmus.runtime.base.errors import InternalError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.rpc.channel import call, stream
@@ -53,6 +55,8 @@ from isthmus.v1.index_writer_service_pb2_grpc import IndexWriterServiceStub
 
 __all__ = ["AlignmentBackend", "EncoderBackend", "SearchBackend", "WriterBackend"]
 
+_NEIGHBORS_AN_ENTRY: Final = 16
+"""Unpacking so many neighbours takes as long as checking one entry of a request."""
 _WRITE_TIMEOUT_S: Final = 60.0
 """An upsert stream may have no deadline; one commit has."""
 
@@ -218,11 +222,40 @@ def _embeddings(
     )
 
 
-class SearchBackend:
-    """The index searcher."""
+def _found(answer: index_search_service_pb2.SearchResponse) -> Found:
+    return Found(
+        neighbors=[
+            [
+                Neighbor(
+                    neighbor.item.id,
+                    modality_of(neighbor.item.modality),
+                    neighbor.score,
+                    neighbor.calibrated_score,
+                    neighbor,
+                )
+                for neighbor in result.neighbors
+            ]
+            for result in answer.results
+        ],
+        revision=answer.revision,
+        space=answer.space,
+        calibration=answer.calibration,
+        align_micros=answer.timings.align_micros,
+        search_micros=answer.timings.search_micros,
+    )
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+
+class SearchBackend:
+    """The index searcher.
+
+    Args:
+        channel: To it.
+        offload: Threads to unpack large answers in.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, offload: Offload) -> None:
         self.stub = IndexSearchServiceStub(channel)
+        self._offload = offload
 
     async def search(
         self,
@@ -246,26 +279,7 @@ class SearchBackend:
             min_revision=min_revision,
         )
         answer = await call(self.stub.Search, request, backend="index_search")
-        return Found(
-            neighbors=[
-                [
-                    Neighbor(
-                        neighbor.item.id,
-                        modality_of(neighbor.item.modality),
-                        neighbor.score,
-                        neighbor.calibrated_score,
-                        neighbor,
-                    )
-                    for neighbor in result.neighbors
-                ]
-                for result in answer.results
-            ],
-            revision=answer.revision,
-            space=answer.space,
-            calibration=answer.calibration,
-            align_micros=answer.timings.align_micros,
-            search_micros=answer.timings.search_micros,
-        )
+        return await self._offload.run(partial(_found, answer), count=len(rows) * top_k // _NEIGHBORS_AN_ENTRY)
 
     async def get_vectors(
         self, collection: str, ids: Sequence[str], *, min_revision: int
@@ -306,7 +320,7 @@ class AlignmentBackend:
         answer = await call(self.stub.GetAligner, request, backend="alignment")
         known = answer.aligner
         return (
-            AlignerInfo(known.aligner, known.image_space, known.text_space, known.manifest_json),
+            AlignerInfo(known.aligner, known.image_space, known.text_space, known.notice),
             AlignerFiles(answer.artefact.manifest, answer.artefact.tensors),
         )
 

@@ -148,14 +148,19 @@ class CollectionKeeper:
         if not self._default_aligner or not image_space or not text_space or image_space == text_space:
             return None
         found = await self._find_default(image_space, text_space)
-        return None if found is None else found[1]
+        if found is None:
+            log.warning(
+                "a collection of two raw spaces starts without an aligner", extra=fields(image_space=image_space)
+            )
+            return None
+        return found[1]
 
     async def _find_default(self, image_space: str, text_space: str) -> tuple[AlignerInfo, AlignerFiles] | None:
         """Return the default aligner if it is there and accepts these spaces."""
         try:
             aligner, artefact = await self._alignment.get_aligner(self._default_aligner)
         except NotFoundError:
-            log.warning("the default aligner is not there", extra=fields(aligner=self._default_aligner))
+            log.debug("the default aligner is not there", extra=fields(aligner=self._default_aligner))
             return None
         if (aligner.image_space, aligner.text_space) != (image_space, text_space):
             return None

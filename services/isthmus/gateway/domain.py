@@ -249,13 +249,13 @@ class AlignerInfo:
         aligner: `aligner_id@revision`.
         image_space: Raw space of the images it accepts.
         text_space: Raw space of the texts it accepts.
-        manifest_json: Its manifest.
+        notice: What a person must know before using it; empty for most.
     """
 
     aligner: str
     image_space: str
     text_space: str
-    manifest_json: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 from isthmus.core.errors import NotEnoughItemsError
 from isthmus.core.metrics import RetrievalReport
@@ -19,9 +18,6 @@ from isthmus.runtime.base.errors import FailedPreconditionError, InternalError, 
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT, TOP_K_MAX_COUNT
 
 __all__ = ["EvaluateLimits", "Evaluator", "SearchReport"]
-
-_JUDGE_BYTES: Final = 1 << 20
-"""Judging a batch of lists takes tens of milliseconds: always in a thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +135,7 @@ class Evaluator:
                 self._search(pinned, modality, rows, wanted=None, top_k=tally.mixed_top_k),
             ]
         )
-        await self._offload.run(partial(_add, tally, ids, cross, mixed), size_bytes=_JUDGE_BYTES)
+        await self._offload.run(partial(_add, tally, ids, cross, mixed), count=len(ids) * tally.mixed_top_k)
         return mixed.calibration
 
     async def _search(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
 
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import AlignerInfo
@@ -19,9 +17,6 @@ from isthmus.runtime.base.errors import IsthmusError
 from isthmus.v1 import gateway_service_pb2
 
 __all__ = ["MeshState", "gateway_version"]
-
-_NOTICE: Final = "notice"
-"""The setting in an aligner's manifest that holds what a person should know of it, for example its licence."""
 
 
 def gateway_version() -> str:
@@ -70,7 +65,7 @@ class MeshState:
             index_search_serving=searcher,
             alignment_serving=alignment,
             default_aligner="" if aligner is None else aligner.aligner,
-            notices=[] if aligner is None else _notices(aligner),
+            notices=[f"aligner {aligner.aligner}: {aligner.notice}"] if aligner is not None and aligner.notice else [],
         )
 
     async def _encoder(self, modality: Modality) -> gateway_service_pb2.EncoderStatus:
@@ -109,9 +104,3 @@ class MeshState:
                 return await self._engine.keeper.default_aligner()
         except (IsthmusError, TimeoutError):
             return None
-
-
-def _notices(aligner: AlignerInfo) -> list[str]:
-    settings = json.loads(aligner.manifest_json).get("settings", {})
-    notice = settings.get(_NOTICE)
-    return [f"aligner {aligner.aligner}: {notice}"] if isinstance(notice, str) else []

@@ -33,6 +33,7 @@ _UNWRITTEN_MAX_BYTES: Final = 16 * 1024 * 1024
 _WRITE_PATIENCE: Final = 5  # a pipeline of writes carries more than a look-up, and nobody waits for it
 _FAILURES_TO_OPEN: Final = 5
 _PROBE_INTERVAL_S: Final = 0.5
+_START_TIMEOUT_S: Final = 1.0
 
 T = TypeVar("T")
 
@@ -103,7 +104,8 @@ class RedisBackend:
             asyncio.create_task(work(), name=f"redis-{name}")
             for name, work in (("look-up", self._look_up), ("write", self._write), ("probe", self._probe))
         ]
-        if not await self._ping():
+        # Patiently: nobody waits yet, and a process that is starting is slow itself.
+        if not await self._ping(_START_TIMEOUT_S):
             self._trip()
 
     async def close(self) -> None:
@@ -210,12 +212,11 @@ class RedisBackend:
         while True:
             await self._opened.wait()
             await asyncio.sleep(_PROBE_INTERVAL_S)
-            if await self._ping():
+            if await self._ping(self._connect_timeout_s + self._op_timeout_s):
                 self._opened.clear()
                 log.info("redis answers again")
 
-    async def _ping(self) -> bool:
-        timeout_s = self._connect_timeout_s + self._op_timeout_s
+    async def _ping(self, timeout_s: float) -> bool:
         return await self._attempt(self._pong(), timeout_s, probe=True) is not None
 
     async def _pong(self) -> bool:

@@ -72,7 +72,9 @@ class GatewayServicer(GatewayServiceServicer):
         inputs = request.inputs
         check_count(inputs, field="inputs", limit=EMBED_MAX_COUNT)
         refuse_long = refuses_long(request.truncation)
-        contents = await self._gateway.offload.run(partial(checked_contents, inputs), size_bytes=request.ByteSize())
+        contents = await self._gateway.offload.run(
+            partial(checked_contents, inputs), size_bytes=request.ByteSize(), count=len(inputs)
+        )
         answer = await self._engine.embed(contents, refuse_long=refuse_long, aligner=request.aligner)
         return embed_response(answer, total_micros=_micros_since(started_s))
 
@@ -95,7 +97,9 @@ class GatewayServicer(GatewayServiceServicer):
                 collection=name,
                 request_id=check_request_id(request.request_id),
                 refuse_long=refuses_long(request.truncation),
-                items=await self._gateway.offload.run(partial(checked_items, items), size_bytes=request.ByteSize()),
+                items=await self._gateway.offload.run(
+                    partial(checked_items, items), size_bytes=request.ByteSize(), count=len(items)
+                ),
             )
 
     async def SearchItems(

@@ -50,5 +50,6 @@ async def test_small_work_stays_and_large_work_goes_to_a_thread() -> None:
     try:
         assert await offload.run(threading.current_thread, size_bytes=1_000) is threading.main_thread()
         assert await offload.run(threading.current_thread, size_bytes=1_000_000) is not threading.main_thread()
+        assert await offload.run(threading.current_thread, count=1_000) is not threading.main_thread()
     finally:
         offload.close()

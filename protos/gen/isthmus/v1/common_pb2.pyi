@@ -547,6 +547,7 @@ class Aligner(_message.Message):
     TEXT_SPACE_FIELD_NUMBER: _builtins.int
     DIMENSION_FIELD_NUMBER: _builtins.int
     MANIFEST_JSON_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
     aligner: _builtins.str
     """Output only. `aligner_id@revision`: also the name of its aligned space."""
     method: _builtins.str
@@ -559,6 +560,8 @@ class Aligner(_message.Message):
     """Output only. Dimension of the aligned space."""
     manifest_json: _builtins.str
     """Output only. Its manifest, as UTF-8 JSON: provenance, figures, calibration."""
+    notice: _builtins.str
+    """Output only. What a person must know before using it, for example its licence; empty for most."""
     def __init__(
         self,
         *,
@@ -568,10 +571,11 @@ class Aligner(_message.Message):
         text_space: _builtins.str = ...,
         dimension: _builtins.int = ...,
         manifest_json: _builtins.str = ...,
+        notice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "dimension", b"dimension", "image_space", b"image_space", "manifest_json", b"manifest_json", "method", b"method", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "dimension", b"dimension", "image_space", b"image_space", "manifest_json", b"manifest_json", "method", b"method", "notice", b"notice", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
