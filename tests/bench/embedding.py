@@ -82,18 +82,18 @@ async def measure(address: str) -> list[Figure]:
 
         figures = [
             await _compare(
-                "images in batches of 32, gateway over engine",
+                "images in batches of 32 from 4 callers, gateway over engine",
                 0.90,
-                fresh=partial(fresh_images, 192),
-                engine=(images.encode, 32, 2),
-                gateway=(embed_images, 32, 2),
+                fresh=partial(fresh_images, 384),
+                engine=(images.encode, 32, 4),
+                gateway=(embed_images, 32, 4),
             ),
             await _compare(
-                "texts in batches of 64, gateway over engine",
+                "texts in batches of 64 from 4 callers, gateway over engine",
                 0.90,
                 fresh=partial(fresh_texts, 1536),
-                engine=(texts.encode, 64, 2),
-                gateway=(embed_texts, 64, 2),
+                engine=(texts.encode, 64, 4),
+                gateway=(embed_texts, 64, 4),
             ),
         ]
         figures += [

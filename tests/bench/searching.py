@@ -7,9 +7,10 @@ import time
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.client import Client, Item, SpacedVector
-from tests.bench.load import latencies_s
+from tests.bench.load import latencies_s, median_ms
 from tests.bench.record import Figure
 
 __all__ = ["measure"]
@@ -38,15 +39,13 @@ def measure(address: str) -> list[Figure]:
         client.search("bench-100k", vector=_query(queries[0]), timeout_s=60)
         ours_ms, alone_ms, differences = [], [], []
         for _ in range(ROUNDS):
-            waiting = iter([*queries, *queries])
-            bare = latencies_s(lambda: alone.search(next(waiting)[None], 10), count=CALLS, warm_up=CALLS)  # noqa: B023
+            alone_ms.append(min(_alone_ms(alone, queries, threads=count) for count in (1, 2)))
             waiting = iter([*queries, *queries])
             ours = latencies_s(
                 lambda: client.search("bench-100k", vector=_query(next(waiting)), top_k=10),  # noqa: B023
                 count=CALLS,
                 warm_up=CALLS,
             )
-            alone_ms.append(statistics.median(bare) * 1000)
             ours_ms.append(statistics.median(ours) * 1000)
             differences.append(ours_ms[-1] - alone_ms[-1])
         client.delete_collection("bench-100k")
@@ -55,13 +54,20 @@ def measure(address: str) -> list[Figure]:
     return [
         Figure(
             "vector query on 100,000 x 512, top 10, over FAISS alone",
-            f"+{added_ms:.2f} ms",
+            f"{added_ms:+.2f} ms",
             "≤ +2 ms",
             parts,
             added_ms <= 2,
         ),
         Figure("vectors stored a second, 100,000 x 512, durable", f"{stored_per_s:.0f}/s"),
     ]
+
+
+def _alone_ms(index: faiss.IndexFlatIP, queries: NDArray[np.float32], *, threads: int) -> float:
+    """Return FAISS's own p50 with so many threads: which count is quicker differs from machine to machine."""
+    faiss.omp_set_num_threads(threads)
+    waiting = iter([*queries, *queries])
+    return median_ms(latencies_s(lambda: index.search(next(waiting)[None], 10), count=CALLS, warm_up=CALLS))
 
 
 def _item(number: int, vector: np.ndarray) -> Item:
