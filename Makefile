@@ -15,7 +15,7 @@ install: $(VENV)/installed ## make .venv with everything in it
 $(VENV)/installed: pyproject.toml constraints/cpu.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints/cpu.txt --upgrade pip
-	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints/cpu.txt --editable ".[serve]" --group dev
+	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints/cpu.txt --editable ".[serve,ray]" --group dev
 	@touch $@
 
 demo: install ## run the main job: real photographs found by real sentences
