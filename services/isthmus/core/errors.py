@@ -5,6 +5,7 @@
     ├── ShapeError            an array of the wrong rank, length or dimension
     ├── SpacesMismatchError   spaces that this method cannot join
     ├── NotEnoughItemsError   too few items or pairs to fit or to measure
+    ├── LeakError             one photo on both sides of a split
     └── ArtefactError         an artefact that is damaged, unknown or over a limit
 
 Messages name the field, the limit and the size, never a value or a path.
@@ -16,6 +17,7 @@ __all__ = [
     "ArtefactError",
     "CoreError",
     "InvalidVectorError",
+    "LeakError",
     "NotEnoughItemsError",
     "ShapeError",
     "SpacesMismatchError",
@@ -49,6 +51,10 @@ class SpacesMismatchError(CoreError):
 
 class NotEnoughItemsError(CoreError):
     """Too few items or pairs to fit or to measure."""
+
+
+class LeakError(CoreError):
+    """One photo on both sides of a split."""
 
 
 class ArtefactError(CoreError):
