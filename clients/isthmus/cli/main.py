@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from isthmus.cli import aligners, collections, embed, evaluate, index, models, search, status, train, up
+from isthmus.cli import aligners, collections, deploy, embed, evaluate, index, models, search, status, train, up
 
 __all__ = ["app"]
 
@@ -27,3 +27,4 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(aligners.app, name="aligners")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.add_typer(deploy.app, name="deploy")

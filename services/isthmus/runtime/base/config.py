@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar, Self
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["ProcessConfig"]
+__all__ = ["ProcessConfig", "first_complaint"]
 
 _SHARED = frozenset({"ISTHMUS_ADDRESS", "ISTHMUS_FAILPOINTS", "ISTHMUS_LOG_LEVEL"})
 """Variables that belong to no one process."""
@@ -42,14 +43,26 @@ class ProcessConfig(BaseSettings):
         """
         prefix = cls.model_config.get("env_prefix", "")
         known = {f"{prefix}{name}".upper() for name in cls.model_fields}
+        nested = cls.model_config.get("env_nested_delimiter")
         unknown = sorted(
             name
             for name in os.environ
             if name.startswith(prefix)
             and name not in known | _SHARED
+            and (nested is None or name.partition(nested)[0] not in known)
             and not any(name.startswith(other) for other in ProcessConfig.prefixes if len(other) > len(prefix))
         )
         if unknown:
             msg = f"unknown environment variables: {', '.join(unknown)}"
             raise ValueError(msg)
         return cls.model_validate(cls(**{k: v for k, v in arguments.items() if v is not None}))
+
+
+def first_complaint(error: ValueError) -> str:
+    """Return what is wrong with a configuration as `SETTING: MESSAGE`, without the value that is wrong."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_input=False, include_url=False)[0]
+    setting = ".".join(str(part) for part in first["loc"])
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{setting}: {message}" if setting else message
