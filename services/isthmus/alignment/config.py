@@ -7,30 +7,22 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from isthmus.runtime.base.config import ProcessConfig
+from isthmus.runtime.base.server_config import CallerConfig
 
 __all__ = ["AlignmentConfig"]
 
 
-class AlignmentConfig(ProcessConfig):
+class AlignmentConfig(CallerConfig):
     """Settings of the alignment service."""
 
     model_config = SettingsConfigDict(
         env_prefix="ISTHMUS_ALIGNMENT_", frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    listen: str = "127.0.0.1:0"
-    """`HOST:PORT` (port 0 picks a free one) or `unix:PATH`."""
     aligners_dir: Path = Path("isthmus-data/aligners")
     """Where artefacts lie; made when absent."""
     index_search_address: str = "127.0.0.1:7485"
     """The index searcher, which items are read from."""
-    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    """Port of /metrics on loopback; unset means none."""
-    drain_wait_s: float = Field(default=0.0, ge=0.0)
-    """How long to answer NOT_SERVING before new calls are refused, for load balancers to notice."""
-    log_level: str = "INFO"
-    """Level of the `isthmus` loggers."""
     job_threads_count: int = Field(default=1, ge=1, le=64)
     """Fits and evaluations that run at once."""
     job_queue_count: int = Field(default=4, ge=0, le=1024)

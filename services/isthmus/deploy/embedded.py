@@ -160,6 +160,6 @@ def run(config: EmbeddedConfig) -> int:
     """
     isthmus_logging.configure(config.log_level)
     if config.metrics_port is not None:
-        metrics.expose(config.metrics_port)
+        metrics.expose(config.metrics_port, host=config.metrics_host)
     asyncio.run(_run(config))
     return 0

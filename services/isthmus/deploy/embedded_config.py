@@ -37,7 +37,9 @@ class EmbeddedConfig(ProcessConfig):
     allow_download: bool = False
     """Let hub ids be fetched at start."""
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    """Port of /metrics on loopback; unset means none."""
+    """Port of /metrics; unset means none."""
+    metrics_host: str = "127.0.0.1"
+    """Address that /metrics listens on."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
 

@@ -8,22 +8,14 @@ from pydantic import Field
 
 from isthmus.encoders.spec import EMBEDDED, Device, EncoderSpec, Precision
 from isthmus.runtime.base.batching import BatchLimits
-from isthmus.runtime.base.config import ProcessConfig
+from isthmus.runtime.base.server_config import ServerConfig
 
 __all__ = ["EncoderConfig"]
 
 
-class EncoderConfig(ProcessConfig):
+class EncoderConfig(ServerConfig):
     """Settings that the image and the text encoder share; each subclass sets `env_prefix` and its own defaults."""
 
-    listen: str = "127.0.0.1:0"
-    """`HOST:PORT` (port 0 picks a free one) or `unix:PATH`."""
-    metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """Serve Prometheus metrics on this port of 127.0.0.1; unset serves none."""
-    log_level: str = "INFO"
-    """Level of the `isthmus` loggers."""
-    drain_wait_s: float = Field(default=0.0, ge=0)
-    """Seconds to answer NOT_SERVING before new calls are refused."""
     encoder: str = EMBEDDED
     """`embedded`, a local folder, or a hub id that `isthmus models pull` has fetched."""
     encoder_id: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")

@@ -6,16 +6,7 @@ import sys
 
 from isthmus.gateway.config import GatewayConfig
 from isthmus.gateway.service import build
-from isthmus.runtime.rpc.process import serve
+from isthmus.runtime.rpc.process import run
 
 if __name__ == "__main__":
-    config = GatewayConfig.load()
-    sys.exit(
-        serve(
-            lambda: build(config),
-            listen=config.listen,
-            drain_wait_s=config.drain_wait_s,
-            metrics_port=config.metrics_port,
-            log_level=config.log_level,
-        )
-    )
+    sys.exit(run(GatewayConfig.load, build))

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from isthmus.runtime.base.config import ProcessConfig
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT
+from isthmus.runtime.base.server_config import CallerConfig
 
 __all__ = ["GatewayConfig"]
 
 
-class GatewayConfig(ProcessConfig):
+class GatewayConfig(CallerConfig):
     """Settings of one gateway process, from arguments and `ISTHMUS_GATEWAY_…`."""
 
     model_config = SettingsConfigDict(env_prefix="ISTHMUS_GATEWAY_", frozen=True, extra="forbid", env_ignore_empty=True)
 
     listen: str = "127.0.0.1:7480"
     """Where it listens: `HOST:PORT` (port 0 picks a free one) or `unix:PATH`."""
+    max_connection_age_s: float | None = Field(default=300.0, gt=0)
+    """Clients are asked to connect anew after so long, so that they find new gateways."""
+    keys_file: Path | None = None
+    """API keys, one a line, as `isthmus keys new` prints them; a changed file is used within five seconds. Unset asks
+    for none, and everybody is an admin of the tenant `default`: on loopback and unix sockets only, unless forced."""
+    allow_plaintext: bool = False
+    """Serve beyond loopback without TLS, or without keys, all the same: somebody else sees to both."""
     image_encoder_address: str = "127.0.0.1:7481"
     """The image encoder: `HOST:PORT` or `unix:PATH`."""
     text_encoder_address: str = "127.0.0.1:7482"
@@ -82,9 +88,3 @@ class GatewayConfig(ProcessConfig):
     """How often the encoders are asked which revision they are."""
     status_timeout_s: float = Field(default=1.0, gt=0)
     """How long GetStatus waits for a service before it says that it does not answer."""
-    drain_wait_s: float = Field(default=0.0, ge=0)
-    """How long to answer NOT_SERVING before new calls are refused, for load balancers to notice."""
-    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    """Port of /metrics on loopback; unset means none."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe level that is logged."""

@@ -9,4 +9,4 @@ from isthmus.image_encoder.service import build
 from isthmus.runtime.rpc.encoder_process import run_encoder
 
 if __name__ == "__main__":
-    sys.exit(run_encoder(build, ImageEncoderConfig.load()))
+    sys.exit(run_encoder(ImageEncoderConfig.load, build))

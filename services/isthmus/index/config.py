@@ -9,20 +9,18 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from isthmus.runtime.base.config import ProcessConfig
+from isthmus.runtime.base.server_config import ServerConfig
 
 __all__ = ["IndexConfig"]
 
 
-class IndexConfig(ProcessConfig):
+class IndexConfig(ServerConfig):
     """What `python -m isthmus.index` takes, from its flags and from `ISTHMUS_INDEX_…`."""
 
     model_config = SettingsConfigDict(env_prefix="ISTHMUS_INDEX_", frozen=True, extra="forbid", env_ignore_empty=True)
 
     role: Literal["writer", "searcher"]
     """The one process that writes, or one of those that search."""
-    listen: str = "127.0.0.1:0"
-    """`HOST:PORT` (port 0 picks a free one) or `unix:PATH`."""
     store_dir: Path = Path("isthmus-data/store")
     """Where collections lie; made by the writer when absent."""
     durability: Literal["power", "process"] = "power"
@@ -46,9 +44,3 @@ class IndexConfig(ProcessConfig):
     """Searches that run at once; a search that runs alone uses as many threads."""
     search_queue_count: int = Field(default=256, ge=1)
     """Searches that may wait for a thread; more are refused with OVERLOADED."""
-    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    """Port of /metrics on loopback; unset means none."""
-    drain_wait_s: float = Field(default=0.0, ge=0.0)
-    """How long to answer NOT_SERVING before new calls are refused, for load balancers to notice."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe level that is logged."""

@@ -9,4 +9,4 @@ from isthmus.text_encoder.config import TextEncoderConfig
 from isthmus.text_encoder.service import build
 
 if __name__ == "__main__":
-    sys.exit(run_encoder(build, TextEncoderConfig.load()))
+    sys.exit(run_encoder(TextEncoderConfig.load, build))

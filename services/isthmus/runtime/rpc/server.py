@@ -17,7 +17,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES, METADATA_MAX_BYTES
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.metrics import UP
+from isthmus.runtime.base.reload import UnusableFileError
+from isthmus.runtime.base.transport import Transport
 from isthmus.runtime.rpc.interceptor import ServiceInterceptor
+from isthmus.runtime.rpc.tls import ServerTls
 
 __all__ = ["Hosted", "Registration", "RpcServer", "run_until_signal"]
 
@@ -66,20 +69,32 @@ class RpcServer:
     Args:
         hosted: The service.
         listen: `HOST:PORT` (port 0 picks a free one) or `unix:PATH`.
+        transport: How it is reached: in the clear unless told otherwise.
     """
 
     hosted: Hosted
     listen: str
+    transport: Transport = field(default_factory=Transport)
     address: str = field(init=False, default="")
     _server: grpc.aio.Server = field(init=False)
     _health: health.aio.HealthServicer = field(init=False)
+    _watching: asyncio.Task[None] | None = field(init=False, default=None)
 
     async def start(self) -> None:
         """Bind and answer health with NOT_SERVING; `address` then says where.
 
         Raises:
             OSError: the address cannot be bound.
+            UnusableFileError: the certificate or its key cannot be used.
         """
+        try:
+            await self._start()
+        except (OSError, UnusableFileError):
+            await self.hosted.close()
+            raise
+
+    async def _start(self) -> None:
+        tls = None if self.transport.tls is None else ServerTls(self.transport.tls)
         self._server = grpc.aio.server(
             interceptors=(ServiceInterceptor(trust_tenant=not self.hosted.public),),
             maximum_concurrent_rpcs=self.hosted.max_concurrent_calls,
@@ -91,6 +106,7 @@ class RpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.so_reuseport", 0),
+                *_age_options(self.transport),
             ),
         )
         self._health = health.aio.HealthServicer()
@@ -100,12 +116,16 @@ class RpcServer:
             registration.register(self._server)
         _remove_stale_socket(self.listen)
         try:
-            port = self._server.add_insecure_port(self.listen)
+            if tls is None:
+                port = self._server.add_insecure_port(self.listen)
+            else:
+                port = self._server.add_secure_port(self.listen, tls.credentials())
         except RuntimeError as error:
-            await self.hosted.close()
             msg = f"cannot listen on {self.listen}"
             raise OSError(msg) from error
         await self._server.start()
+        if tls is not None:
+            self._watching = asyncio.create_task(tls.watch())
         self.address = self.listen if self.listen.startswith("unix:") else f"{self.listen.rpartition(':')[0]}:{port}"
 
     async def warm(self) -> None:
@@ -127,6 +147,8 @@ class RpcServer:
         UP.labels(self.hosted.name).set(0)
         await asyncio.sleep(wait_s)
         await self._server.stop(grace_s)
+        if self._watching is not None:
+            self._watching.cancel()
         await self.hosted.close()
         log.info("service stopped", extra=fields(service=self.hosted.name))
 
@@ -136,6 +158,15 @@ class RpcServer:
         for name in ("", *(registration.service for registration in self.hosted.registrations)):
             await self._health.set(name, value)
         UP.labels(self.hosted.name).set(int(serving))
+
+
+def _age_options(transport: Transport) -> tuple[tuple[str, int], ...]:
+    if transport.max_connection_age_s is None:
+        return ()
+    return (
+        ("grpc.max_connection_age_ms", int(transport.max_connection_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(transport.max_connection_age_grace_s * 1000)),
+    )
 
 
 def _remove_stale_socket(listen: str) -> None:
