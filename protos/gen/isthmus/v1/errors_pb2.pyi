@@ -110,6 +110,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The aligner holds no verified report and `allow_unverified` is not set."""
     ERROR_REASON_ENCODE_FAILED: _ErrorReason.ValueType  # 43
     """The encoder fails on this item although it decodes."""
+    ERROR_REASON_KEY_REQUIRED: _ErrorReason.ValueType  # 44
+    """The call carries no API key, and the gateway asks for one: `authorization: Bearer KEY`."""
+    ERROR_REASON_KEY_UNKNOWN: _ErrorReason.ValueType  # 45
+    """The gateway does not know the API key."""
+    ERROR_REASON_KEY_EXPIRED: _ErrorReason.ValueType  # 46
+    """The API key was known until it expired."""
+    ERROR_REASON_ROLE_NOT_ALLOWED: _ErrorReason.ValueType  # 47
+    """The API key's role does not allow the call; `metadata` holds the role and the least one needed."""
+    ERROR_REASON_NO_PREVIOUS_ALIGNER: _ErrorReason.ValueType  # 48
+    """The collection has no earlier aligner to roll back to."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -204,4 +214,14 @@ ERROR_REASON_UNVERIFIED_ALIGNER: ErrorReason.ValueType  # 42
 """The aligner holds no verified report and `allow_unverified` is not set."""
 ERROR_REASON_ENCODE_FAILED: ErrorReason.ValueType  # 43
 """The encoder fails on this item although it decodes."""
+ERROR_REASON_KEY_REQUIRED: ErrorReason.ValueType  # 44
+"""The call carries no API key, and the gateway asks for one: `authorization: Bearer KEY`."""
+ERROR_REASON_KEY_UNKNOWN: ErrorReason.ValueType  # 45
+"""The gateway does not know the API key."""
+ERROR_REASON_KEY_EXPIRED: ErrorReason.ValueType  # 46
+"""The API key was known until it expired."""
+ERROR_REASON_ROLE_NOT_ALLOWED: ErrorReason.ValueType  # 47
+"""The API key's role does not allow the call; `metadata` holds the role and the least one needed."""
+ERROR_REASON_NO_PREVIOUS_ALIGNER: ErrorReason.ValueType  # 48
+"""The collection has no earlier aligner to roll back to."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

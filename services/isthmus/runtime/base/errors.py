@@ -7,6 +7,8 @@
     ├── FailedPreconditionError  right request, wrong state (spaces differ, no aligner)
     ├── ResourceExhaustedError   over a limit, or shed
     ├── DeadlineExceededError    the caller's time ran out
+    ├── UnauthenticatedError     no API key, or one that is not known
+    ├── PermissionDeniedError    the API key's role does not allow this
     ├── UnavailableError         not warm, draining, or a backend is gone; retry later
     ├── DataLossError            stored bytes do not match their digest
     └── InternalError            a bug: the message never leaves the process
@@ -29,7 +31,9 @@ __all__ = [
     "InvalidArgumentError",
     "IsthmusError",
     "NotFoundError",
+    "PermissionDeniedError",
     "ResourceExhaustedError",
+    "UnauthenticatedError",
     "UnavailableError",
 ]
 
@@ -95,6 +99,18 @@ class DeadlineExceededError(IsthmusError):
     """The caller's deadline passed before the work was done."""
 
     code = "DEADLINE_EXCEEDED"
+
+
+class UnauthenticatedError(IsthmusError):
+    """The call carries no API key, or one that is not known."""
+
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(IsthmusError):
+    """The caller is known, and may not do this."""
+
+    code = "PERMISSION_DENIED"
 
 
 class UnavailableError(IsthmusError):

@@ -27,6 +27,8 @@ _CLASSES: Final[Mapping[str, type[IsthmusError]]] = {
         errors.FailedPreconditionError,
         errors.ResourceExhaustedError,
         errors.DeadlineExceededError,
+        errors.UnauthenticatedError,
+        errors.PermissionDeniedError,
         errors.UnavailableError,
         errors.DataLossError,
     )
