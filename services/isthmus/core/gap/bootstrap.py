@@ -1,0 +1,135 @@
+"""Intervals by resampling pair keys: five captions of a photo are one observation, not five."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.core.gap.corpus import Corpus
+from isthmus.core.modality import Modality
+
+__all__ = ["REPLICATE_COUNT", "ClusterBootstrap", "Figure"]
+
+REPLICATE_COUNT: Final = 500
+"""Resampled corpora behind each interval."""
+
+_TAIL: Final = 0.025
+_NORMAL_QUANTILE: Final = 1.959964
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measured value with its uncertainty."""
+
+    value: float
+    """What was measured."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    noise_floor: float | None = None
+    """The same measure between two halves of one modality, the larger of both: what no gap at all would show."""
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return plain JSON values."""
+        return {"value": self.value, "low": self.low, "high": self.high, "noise_floor": self.noise_floor}
+
+
+class ClusterBootstrap:
+    """Resamples the pair keys of a corpus; the same keys in the same replicate for every measure.
+
+    Two kinds of interval, because resampling with replacement adds duplicates that bias any distance between
+    distributions upwards: means and ratios of means take the percentiles of their replicates; distances take
+    value ± 1.96 standard errors, from replicates of their first-order expansion (influence values; for a transport
+    cost these are its potentials).
+
+    Args:
+        corpus: What is measured.
+        seed: Seed of the resampling.
+        replicate_count: How many.
+    """
+
+    def __init__(self, corpus: Corpus, *, seed: int, replicate_count: int = REPLICATE_COUNT) -> None:
+        codes = np.concatenate([corpus.codes[modality] for modality in Modality])
+        clusters, inverse = np.unique(codes, return_inverse=True)
+        self._cluster_count = len(clusters)
+        split = len(corpus.images)
+        self._cluster: Mapping[Modality, NDArray[np.intp]] = {
+            Modality.IMAGE: inverse[:split],
+            Modality.TEXT: inverse[split:],
+        }
+        rng = np.random.default_rng(seed)
+        self._weights = np.empty((replicate_count, self._cluster_count))
+        for replicate in self._weights:
+            drawn = rng.integers(0, self._cluster_count, size=self._cluster_count)
+            replicate[:] = np.bincount(drawn, minlength=self._cluster_count)
+
+    def item_weights(self, modality: Modality) -> NDArray[np.float64]:
+        """Return (replicates, n) how often each item of `modality` was drawn."""
+        drawn: NDArray[np.float64] = self._weights[:, self._cluster[modality]]
+        return drawn
+
+    def replicate_means(self, values: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
+        """Return (replicates,) means of (n,) `values`, one an item of `modality`; items without a value hold NaN."""
+        known = np.isfinite(values)
+        sums = self._per_cluster(np.where(known, values, 0.0), modality)
+        counts = self._per_cluster(known.astype(np.float64), modality)
+        drawn_sums, drawn_counts = (self._weights @ np.stack([sums, counts], axis=1)).T
+        # A replicate without a single known value says nothing: it repeats the mean.
+        whole = sums.sum() / max(counts.sum(), 1.0)
+        means: NDArray[np.float64] = np.where(drawn_counts > 0, drawn_sums / np.maximum(drawn_counts, 1.0), whole)
+        return means
+
+    def mean(self, values: NDArray[Any], modality: Modality, *, noise_floor: float | None = None) -> Figure:
+        """Return the mean of (n,) `values` with its percentile interval; items without a value hold NaN."""
+        known = values[np.isfinite(values)]
+        return percentile_figure(
+            float(known.mean()) if len(known) else 0.0,
+            self.replicate_means(values, modality),
+            noise_floor=noise_floor,
+        )
+
+    def expanded(
+        self,
+        value: float,
+        influence: Mapping[Modality, NDArray[Any]],
+        *,
+        noise_floor: float | None = None,
+        lowest: float = -np.inf,
+    ) -> Figure:
+        """Return `value` with the interval of its first-order expansion.
+
+        Args:
+            value: The measure on the whole corpus.
+            influence: Per modality (n,) derivative of the measure in the weight of each item.
+            noise_floor: Passed on.
+            lowest: The interval never reaches below it.
+        """
+        change = np.zeros(len(self._weights))
+        for modality, values in influence.items():
+            centred = np.asarray(values, dtype=np.float64) - np.mean(values, dtype=np.float64)
+            change += self._weights @ self._per_cluster(centred, modality) / len(values)
+        return standard_error_figure(value, change, noise_floor=noise_floor, lowest=lowest)
+
+    def _per_cluster(self, values: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
+        sums = np.zeros(self._cluster_count)
+        np.add.at(sums, self._cluster[modality], values)
+        return sums
+
+
+def percentile_figure(value: float, replicates: NDArray[np.float64], *, noise_floor: float | None = None) -> Figure:
+    """Return a figure whose interval holds the middle 95 % of the replicates, and the value itself."""
+    low, high = np.quantile(replicates, [_TAIL, 1.0 - _TAIL])
+    return Figure(value=value, low=min(float(low), value), high=max(float(high), value), noise_floor=noise_floor)
+
+
+def standard_error_figure(
+    value: float, replicates: NDArray[np.float64], *, noise_floor: float | None = None, lowest: float = -np.inf
+) -> Figure:
+    """Return a figure whose interval is 1.96 standard deviations of the replicates to each side."""
+    reach = _NORMAL_QUANTILE * float(replicates.std(ddof=1))
+    return Figure(value=value, low=max(value - reach, lowest), high=value + reach, noise_floor=noise_floor)
