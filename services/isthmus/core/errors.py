@@ -5,6 +5,8 @@
     ├── ShapeError            an array of the wrong rank, length or dimension
     ├── SpacesMismatchError   spaces that this method cannot join
     ├── NotEnoughItemsError   too few items or pairs to fit or to measure
+    ├── OptionError           an option that is out of its bounds, or that the method does not have
+    ├── DegreesError          items that resemble nothing of the other modality, so that a graph has no edges for them
     ├── LeakError             one photo on both sides of a split
     └── ArtefactError         an artefact that is damaged, unknown or over a limit
 
@@ -16,9 +18,11 @@ from __future__ import annotations
 __all__ = [
     "ArtefactError",
     "CoreError",
+    "DegreesError",
     "InvalidVectorError",
     "LeakError",
     "NotEnoughItemsError",
+    "OptionError",
     "ShapeError",
     "SpacesMismatchError",
 ]
@@ -34,10 +38,11 @@ class InvalidVectorError(CoreError):
     Args:
         row: Index of the first such row.
         problem: What is wrong with it, in words.
+        field: Which array it is in.
     """
 
-    def __init__(self, row: int, problem: str) -> None:
-        super().__init__(f"vectors: row {row} {problem}")
+    def __init__(self, row: int, problem: str, *, field: str = "vectors") -> None:
+        super().__init__(f"{field}: row {row} {problem}")
         self.row = row
 
 
@@ -55,6 +60,14 @@ class NotEnoughItemsError(CoreError):
 
 class LeakError(CoreError):
     """One photo on both sides of a split."""
+
+
+class OptionError(CoreError):
+    """An option that is out of its bounds, or that the method does not have."""
+
+
+class DegreesError(CoreError):
+    """Items whose similarities to the other modality sum to nothing: a spectral method cannot weigh them."""
 
 
 class ArtefactError(CoreError):

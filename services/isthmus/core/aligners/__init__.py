@@ -12,12 +12,22 @@ from isthmus.core.aligners.artefact import (
 )
 from isthmus.core.aligners.base import Aligner
 from isthmus.core.aligners.center import CenterAligner
+from isthmus.core.aligners.fitted import Label
 from isthmus.core.aligners.heads import HeadsAligner
 from isthmus.core.aligners.identity import IdentityAligner
 from isthmus.core.aligners.manifest import MANIFEST_MAX_BYTES, Manifest
-from isthmus.core.aligners.methods import METHODS, load_aligner
+from isthmus.core.aligners.methods import (
+    FITTED_METHODS,
+    METHODS,
+    FitOptions,
+    add_hubness_correction,
+    fit_artefact,
+    load_aligner,
+)
+from isthmus.core.aligners.pairs import FitPairs
 
 __all__ = [
+    "FITTED_METHODS",
     "MANIFEST_MAX_BYTES",
     "MANIFEST_NAME",
     "METHODS",
@@ -27,9 +37,14 @@ __all__ = [
     "Aligner",
     "Artefact",
     "CenterAligner",
+    "FitOptions",
+    "FitPairs",
     "HeadsAligner",
     "IdentityAligner",
+    "Label",
     "Manifest",
     "Tensors",
+    "add_hubness_correction",
+    "fit_artefact",
     "load_aligner",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.aligners.artefact import Artefact
+from isthmus.core.aligners.hubness import ItemOffsets, split_tensors
 from isthmus.core.calibration import Calibration
 from isthmus.core.errors import ArtefactError, ShapeError, SpacesMismatchError
 from isthmus.core.modality import Modality
@@ -21,8 +22,12 @@ _NORM_MIN: Final = 1e-12
 class Aligner(ABC):
     """A fitted map from raw spaces to one aligned space; pure, immutable, safe to use from any thread.
 
-    A row's answer does not depend on its batch mates: exactly for `identity` and `center`; for `heads`, whose matrix
-    products may be summed in another order for another batch size, within 1e-6 in every component.
+    A row's answer does not depend on its batch mates: exactly for methods without a matrix product (`identity`,
+    `shift`, `center`, `standardize`); for the others, whose products may be summed in another order for another batch
+    size, within 1e-6 in every component.
+
+    With a hubness correction what an index holds for an item is not what it is asked with for a query, and scores are
+    inner products of `query_rows` with `item_rows`; without one, both are `align`.
     """
 
     method: ClassVar[str]
@@ -33,6 +38,8 @@ class Aligner(ABC):
             msg = f"manifest: method is not {self.method}"
             raise ArtefactError(msg)
         self._artefact = artefact
+        self._tensors, hubness = split_tensors(artefact.tensors)
+        self._offsets = ItemOffsets.from_tensors(hubness, dimension=self.dimension) if hubness else None
 
     @classmethod
     def from_artefact(cls, artefact: Artefact) -> Self:
@@ -96,6 +103,34 @@ class Aligner(ABC):
             ShapeError: `x` is not (n, d) with the dimension of that raw space.
         """
 
+    @property
+    def corrects_hubness(self) -> bool:
+        """Whether items carry an offset, so that item rows and query rows differ."""
+        return self._offsets is not None
+
+    @property
+    def index_dimension(self) -> int:
+        """Length of an item row and of a query row."""
+        return self.dimension + (len(Modality) if self._offsets is not None else 0)
+
+    def item_rows(self, x: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+        """Return what an inner-product index holds for items: (n, index_dimension) float32 for (n, d) raw rows.
+
+        Raises:
+            ShapeError: `x` is not (n, d) with the dimension of that raw space.
+        """
+        aligned = self.align(x, modality)
+        return aligned if self._offsets is None else self._offsets.item_rows(aligned)
+
+    def query_rows(self, x: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+        """Return what an inner-product index is asked with: (n, index_dimension) float32 for (n, d) raw rows.
+
+        Raises:
+            ShapeError: `x` is not (n, d) with the dimension of that raw space.
+        """
+        aligned = self.align(x, modality)
+        return aligned if self._offsets is None else self._offsets.query_rows(aligned, modality)
+
 
 def checked_rows(x: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
     """Return `x` as C-contiguous (n, dimension) float32.
@@ -134,5 +169,5 @@ def require_one_space(image_space: str, text_space: str, *, method: str) -> None
         SpacesMismatchError: The raw spaces are different.
     """
     if image_space != text_space:
-        msg = f"{method}: needs images and texts of one raw space; got two, which only learned heads can join"
+        msg = f"{method}: needs images and texts of one raw space; got two, which ridge, cca or learned heads join"
         raise SpacesMismatchError(msg)

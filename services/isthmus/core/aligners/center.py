@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.aligners.affine import AffineAligner
 from isthmus.core.aligners.artefact import Artefact
-from isthmus.core.aligners.base import Aligner, checked_rows, require_one_space, unit_rows
+from isthmus.core.aligners.base import require_one_space
+from isthmus.core.aligners.fitted import Label, checked_strength
 from isthmus.core.aligners.manifest import Manifest
-from isthmus.core.errors import ArtefactError, NotEnoughItemsError, ShapeError
+from isthmus.core.aligners.pairs import FitPairs
+from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.modality import Modality
 
 __all__ = ["CenterAligner"]
@@ -18,25 +22,17 @@ __all__ = ["CenterAligner"]
 _ROWS_MIN = 2
 
 
-class CenterAligner(Aligner):
+class CenterAligner(AffineAligner):
     """Subtract the modality's mean and scale back to unit length.
 
-    x' = (x - mu_image) / ||x - mu_image||,  y' = (y - mu_text) / ||y - mu_text||: the full shift of Liang et al. 2022
-    ("Mind the Gap", section 4), with one mean a modality as in GR-CLIP. Before the rescaling the centroids coincide.
+    x' = unit(x - s mu_image), y' = unit(y - s mu_text): at strength s = 1 the full shift of Liang et al. 2022 ("Mind
+    the Gap", section 4), with one mean a modality as in GR-CLIP. Before the rescaling the centroids then coincide.
     A vector equal to its mean has no direction left and is returned as it came.
     """
 
     method: ClassVar[str] = "center"
-
-    def __init__(self, artefact: Artefact) -> None:
-        super().__init__(artefact)
-        require_one_space(self.image_space, self.text_space, method=self.method)
-        shape = (self.dimension,)
-        tensors = artefact.tensors
-        if tensors.keys() != {"image.mean", "text.mean"} or any(mean.shape != shape for mean in tensors.values()):
-            msg = f"tensors: center needs image.mean and text.mean of dimension {self.dimension}"
-            raise ArtefactError(msg)
-        self._means = {modality: tensors[f"{modality}.mean"].astype(np.float32) for modality in Modality}
+    parts: ClassVar[Mapping[Modality, frozenset[str]]] = dict.fromkeys(Modality, frozenset({"mean"}))
+    one_space: ClassVar[bool] = True
 
     @classmethod
     def fit(
@@ -49,6 +45,7 @@ class CenterAligner(Aligner):
         created_by: str,
         pair_count: int = 0,
         seed: int = 0,
+        strength: float = 1.0,
     ) -> Artefact:
         """Measure both means.
 
@@ -60,11 +57,13 @@ class CenterAligner(Aligner):
             created_by: What makes it, for people.
             pair_count: Pairs among the vectors, for the manifest.
             seed: Seed by which the vectors were chosen, for the manifest.
+            strength: Share of each mean to take out, in [0, 1].
 
         Raises:
             NotEnoughItemsError: A modality has fewer than 2 rows.
             ShapeError: The dimensions differ.
             ArtefactError: A field is malformed.
+            OptionError: The strength is out of bounds.
         """
         if min(len(image_vectors), len(text_vectors)) < _ROWS_MIN:
             msg = f"center: needs {_ROWS_MIN} vectors a modality, got {min(len(image_vectors), len(text_vectors))}"
@@ -81,23 +80,36 @@ class CenterAligner(Aligner):
             created_by=created_by,
             pair_count=pair_count,
             seed=seed,
+            settings={"strength": strength},
         )
-        return Artefact.create(manifest, {"image.mean": _mean(image_vectors), "text.mean": _mean(text_vectors)})
+        share = checked_strength(strength)
+        return Artefact.create(
+            manifest, {"image.mean": _mean(image_vectors, share=share), "text.mean": _mean(text_vectors, share=share)}
+        )
 
-    def raw_dimension(self, modality: Modality) -> int:  # noqa: ARG002 - the same for both
-        """Return the dimension of the one raw space."""
-        return self.dimension
-
-    def align(self, x: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
-        """Centre the rows of `x`, (n, d) float32, and scale them to unit length.
+    @classmethod
+    def fit_pairs(cls, pairs: FitPairs, *, label: Label, strength: float = 1.0) -> Artefact:
+        """Measure both means of checked pairs.
 
         Raises:
-            ShapeError: `x` is not (n, d) with the dimension of the raw space.
+            SpacesMismatchError: The raw spaces are different.
+            NotEnoughItemsError: There are fewer than 2 pairs.
+            OptionError: The strength is out of bounds.
+            ArtefactError: The label is malformed.
         """
-        rows = checked_rows(x, self.dimension)
-        return unit_rows(rows - self._means[modality], fallback=rows)
+        require_one_space(pairs.image_space, pairs.text_space, method=cls.method)
+        return cls.fit(
+            pairs.images,
+            pairs.texts,
+            aligner_id=label.aligner_id,
+            space=pairs.image_space,
+            created_by=label.created_by,
+            pair_count=pairs.pair_count,
+            seed=label.seed,
+            strength=strength,
+        )
 
 
-def _mean(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    mean: NDArray[np.float32] = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+def _mean(vectors: NDArray[np.float32], *, share: float) -> NDArray[np.float32]:
+    mean: NDArray[np.float32] = (share * vectors.mean(axis=0, dtype=np.float64)).astype(np.float32)
     return mean

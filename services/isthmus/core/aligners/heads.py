@@ -143,10 +143,10 @@ class HeadsAligner(Aligner):
 
     def __init__(self, artefact: Artefact) -> None:
         super().__init__(artefact)
-        if {name.partition(".")[0] for name in artefact.tensors} - {modality.value for modality in Modality}:
+        if {name.partition(".")[0] for name in self._tensors} - {modality.value for modality in Modality}:
             msg = "tensors: heads holds a tensor of neither modality"
             raise ArtefactError(msg)
-        self._heads = {modality: Head.from_tensors(artefact.tensors, modality) for modality in Modality}
+        self._heads = {modality: Head.from_tensors(self._tensors, modality) for modality in Modality}
         if any(len(head.weight) != self.dimension for head in self._heads.values()):
             msg = f"tensors: both heads must end in dimension {self.dimension}"
             raise ArtefactError(msg)

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from isthmus.core.aligners.artefact import Artefact
 from isthmus.core.aligners.base import Aligner, checked_rows, require_one_space
+from isthmus.core.aligners.fitted import Label
 from isthmus.core.aligners.manifest import Manifest
+from isthmus.core.aligners.pairs import FitPairs
 from isthmus.core.modality import Modality
 
 __all__ = ["IdentityAligner"]
@@ -55,6 +57,22 @@ class IdentityAligner(Aligner):
             seed=0,
         )
         return Artefact.create(manifest, {})
+
+    @classmethod
+    def fit_pairs(cls, pairs: FitPairs, *, label: Label) -> Artefact:
+        """Return the artefact for the raw space of `pairs`.
+
+        Raises:
+            SpacesMismatchError: The raw spaces are different.
+            ArtefactError: The label is malformed.
+        """
+        require_one_space(pairs.image_space, pairs.text_space, method=cls.method)
+        return cls.fit(
+            aligner_id=label.aligner_id,
+            space=pairs.image_space,
+            dimension=pairs.images.shape[1],
+            created_by=label.created_by,
+        )
 
     def raw_dimension(self, modality: Modality) -> int:  # noqa: ARG002 - the same for both
         """Return the dimension of the one raw space."""

@@ -50,7 +50,7 @@ class Manifest:
     aligner_id: str
     """Name, `[a-z0-9][a-z0-9_-]{0,62}`."""
     method: str
-    """Which class applies it: `identity`, `center` or `heads`."""
+    """Which class applies it: a name in `isthmus.core.aligners.METHODS`."""
     image_space: str
     """Raw space of the images it accepts, `encoder_id@revision`."""
     text_space: str
