@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -18,6 +20,7 @@ from pyarrow import fs
 from isthmus.index.model import CollectionSettings
 from isthmus.index.table import AppendTable, TableView
 from isthmus.runtime.base.errors import AlreadyExistsError, NotFoundError
+from isthmus.runtime.base.object_store import ObjectStore
 
 __all__ = ["Catalog", "CatalogEntry", "StorePaths", "read_catalog"]
 
@@ -43,9 +46,31 @@ class StorePaths:
 
     Attributes:
         root: Without a slash at its end.
+        reach: How, when it is in an object store.
     """
 
     root: str
+    reach: ObjectStore = field(default_factory=ObjectStore)
+
+    @classmethod
+    def at(cls, location: Path | str, reach: ObjectStore) -> StorePaths:
+        """Return the paths of a store in a folder, or at a URI."""
+        return cls(str(location.resolve()) if isinstance(location, Path) else location, reach)
+
+    @property
+    def is_remote(self) -> bool:
+        """True in an object store."""
+        return "://" in self.root
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """What Lance needs to reach it."""
+        return self.reach.lance_options(self.root)
+
+    @property
+    def epoch(self) -> str:
+        """Return the URI of the table whose version is the writer's epoch."""
+        return f"{self.root}/epoch.lance"
 
     def catalog(self, tenant: str) -> str:
         """Return the URI of a tenant's catalog."""
@@ -57,19 +82,17 @@ class StorePaths:
 
     def tenants(self) -> tuple[str, ...]:
         """Return the tenants that have a folder."""
-        files, base = self._file_system(self.root)
+        files, base = self.reach.file_system(self.root)
         found = files.get_file_info(fs.FileSelector(base, allow_not_found=True))
-        return tuple(sorted(entry.base_name for entry in found if entry.type == fs.FileType.Directory))
+        # A tenant's name has no dot in it; `epoch.lance` has.
+        folders = (entry.base_name for entry in found if entry.type == fs.FileType.Directory)
+        return tuple(sorted(name for name in folders if "." not in name))
 
     def remove(self, uri: str) -> None:
         """Remove a table's files; it may be gone already."""
-        files, path = self._file_system(uri)
+        files, path = self.reach.file_system(uri)
         if files.get_file_info(path).type != fs.FileType.NotFound:
             files.delete_dir(path)
-
-    @staticmethod
-    def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
-        return fs.FileSystem.from_uri(uri) if "://" in uri else (fs.LocalFileSystem(), uri)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,14 +148,31 @@ class Catalog:
         paths: Of the store.
         tenant: Whose catalog it is; it is made when absent.
         durable: Sync every commit.
+        check: Raises when another writer has taken the store.
+        pin: Of this writer's claims; see `AppendTable.claim`.
+
+    Raises:
+        OSError: the store cannot be read or written.
     """
 
-    def __init__(self, paths: StorePaths, tenant: str, *, durable: bool) -> None:
-        uri = paths.catalog(tenant)
+    def __init__(
+        self,
+        paths: StorePaths,
+        tenant: str,
+        *,
+        durable: bool,
+        check: Callable[[], None] = lambda: None,
+        pin: str = "",
+    ) -> None:
+        uri, options = paths.catalog(tenant), paths.storage_options
         try:
-            self._table = AppendTable.open(uri, durable=durable)
+            self._table = AppendTable.open(uri, durable=durable, storage_options=options)
         except FileNotFoundError:
-            self._table = AppendTable.create(uri, _SCHEMA.empty_table(), durable=durable)
+            rows = _SCHEMA.empty_table()
+            self._table = AppendTable.create(uri, rows, durable=durable, storage_options=options)
+        # A catalog that was just made is claimed as well: a later writer may have looked for catalogs before it was
+        # there, and then the check finds that writer.
+        self._table.claim(check=check, pin=pin)
         replayed = _replay(self._table.view())
         self._entries, self._deleted_by, self._sequence = replayed.entries, replayed.deleted_by, replayed.sequence
         # A crash may have come between a tombstone and the removal of the files. Files that the catalog does not know

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from isthmus.runtime.base.object_store import Location, ObjectStore
 from isthmus.runtime.base.server_config import ServerConfig
 
 __all__ = ["IndexConfig"]
+
+_POLL_FOLDER_S: Final = 0.1
+_POLL_OBJECT_STORE_S: Final = 2.0
 
 
 class IndexConfig(ServerConfig):
@@ -21,8 +25,12 @@ class IndexConfig(ServerConfig):
 
     role: Literal["writer", "searcher"]
     """The one process that writes, or one of those that search."""
-    store_dir: Path = Path("isthmus-data/store")
-    """Where collections lie; made by the writer when absent."""
+    store_dir: Location = Path("isthmus-data/store")
+    """Where collections lie: a folder, made by the writer when absent, or `s3://BUCKET/PREFIX` (`gs://`, `az://`)."""
+    store_endpoint: str = Field(default="", pattern=r"^(https?://.+)?$")
+    """Of an object store that speaks S3 and is not AWS; unset leaves it to AWS_ENDPOINT_URL."""
+    store_region: str = ""
+    """Of the bucket; unset leaves it to AWS_REGION."""
     durability: Literal["power", "process"] = "power"
     """What an acknowledgement survives: `power` syncs every new file and its folder first; `process` leaves that to
     the operating system and survives the death of the process only."""
@@ -36,11 +44,26 @@ class IndexConfig(ServerConfig):
     """Fragments (files, one a commit) of one size that are merged into one, in the background."""
     keep_versions_s: float = Field(default=300.0, ge=1.0)
     """Age at which versions of the store that nobody needs any more are removed, for readers that are still at them."""
-    poll_interval_s: float = Field(default=0.1, gt=0.0, le=10.0)
-    """How often a searcher looks for new revisions unasked."""
+    poll_interval_s: float | None = Field(default=None, gt=0.0, le=3600.0)
+    """How often a searcher looks for new revisions unasked; unset means 0.1 s in a folder and 2 s in an object store,
+    where each look costs a request a collection, one a tenant and one more."""
+    epoch_interval_s: float = Field(default=5.0, gt=0.0, le=3600.0)
+    """How often a writer that has nothing to commit looks whether another one has taken over the store."""
     revision_wait_s: float = Field(default=5.0, ge=0.0)
     """How long a read waits for its `min_revision` at most."""
     search_threads: int = Field(default=os.cpu_count() or 1, ge=1, le=256)
     """Searches that run at once; a search that runs alone uses as many threads."""
     search_queue_count: int = Field(default=256, ge=1)
     """Searches that may wait for a thread; more are refused with OVERLOADED."""
+
+    @property
+    def poll_every_s(self) -> float:
+        """Return how often a searcher looks for news."""
+        if self.poll_interval_s is not None:
+            return self.poll_interval_s
+        return _POLL_FOLDER_S if isinstance(self.store_dir, Path) else _POLL_OBJECT_STORE_S
+
+    @property
+    def object_store(self) -> ObjectStore:
+        """Return how an object store is reached."""
+        return ObjectStore(endpoint=self.store_endpoint, region=self.store_region)

@@ -11,7 +11,7 @@ from typing import Final
 from isthmus.core.modality import Modality
 from isthmus.index.build import catch_up, load_snapshot
 from isthmus.index.calibrate import CalibrationKeeper
-from isthmus.index.catalog import CatalogEntry
+from isthmus.index.catalog import CatalogEntry, StorePaths
 from isthmus.index.metrics import CATCH_UP_SECONDS, FOLLOW_FAILURES, ITEMS, REVISION
 from isthmus.index.segments import merge_segments
 from isthmus.index.snapshot import Merge, Snapshot, plan_merge
@@ -37,14 +37,15 @@ class Follower:
     Args:
         tenant: Whose collection it is.
         entry: From the catalog.
-        uri: Of its event table.
+        paths: Of the store.
     """
 
-    def __init__(self, tenant: str, entry: CatalogEntry, uri: str) -> None:
+    def __init__(self, tenant: str, entry: CatalogEntry, paths: StorePaths) -> None:
         self._tenant = tenant
         self.entry = entry
-        self._uri = uri
-        self._hint = ChangeHint(uri)
+        self._uri = paths.events(tenant, entry.uuid)
+        self._storage_options = paths.storage_options
+        self._hint = ChangeHint(self._uri)
         self._keeper = CalibrationKeeper()
         self._publishing = threading.Lock()  # for whoever makes snapshots; readers never wait
         self._settling = threading.Lock()
@@ -148,7 +149,7 @@ class Follower:
     def _advance(self) -> None:
         before = self._snapshot
         if before is None:
-            self._table = EventTable.open(self._uri, durable=False)
+            self._table = EventTable.open(self._uri, durable=False, storage_options=self._storage_options)
             snapshot = load_snapshot(self.entry.name, self.entry.settings, self._table.view())
         elif before.view.latest_version() == before.view.version:
             return

@@ -6,18 +6,30 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+import numpy as np
+
 from isthmus.core.modality import Modality
 from isthmus.index.config import IndexConfig
-from isthmus.index.events import Answer
+from isthmus.index.epoch import WriterEpoch
+from isthmus.index.events import Answer, Op
 from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, ITEMS, MERGED_FRAGMENTS, REVISION
 from isthmus.index.model import CollectionInfo
 from isthmus.index.mutations import Mutation
 from isthmus.index.state import CollectionState, GroupPlan, load_state, plan_group
 from isthmus.index.store import EventTable
-from isthmus.runtime.base.errors import IsthmusError, NotFoundError, ResourceExhaustedError, UnavailableError
+from isthmus.index.superseded import SupersededError
+from isthmus.index.table import ROW_ID
+from isthmus.runtime.base.errors import (
+    InternalError,
+    IsthmusError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from isthmus.runtime.base.logging import fields
 
 __all__ = ["CommitThreads", "GroupCommitter"]
@@ -49,8 +61,9 @@ class GroupCommitter:
     Args:
         tenant: Whose collection it is.
         name: Its name.
-        table: Its event table.
+        table: Its event table, claimed.
         state: What that table holds.
+        epoch: The writer's.
         threads: For blocking work.
         config: Limits.
     """
@@ -62,6 +75,7 @@ class GroupCommitter:
         name: str,
         table: EventTable,
         state: CollectionState,
+        epoch: WriterEpoch,
         threads: CommitThreads,
         config: IndexConfig,
     ) -> None:
@@ -69,6 +83,7 @@ class GroupCommitter:
         self._name = name
         self._table = table
         self._state = state
+        self._epoch = epoch
         self._threads = threads
         self._config = config
         self._queue: deque[tuple[Mutation, asyncio.Future[Answer]]] = deque()
@@ -106,7 +121,7 @@ class GroupCommitter:
         Raises:
             ResourceExhaustedError: QUEUE_FULL; too many rows wait already.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused. The mutation may have been applied: repeat it
-                with the same request id.
+                with the same request id. NOT_READY; another writer has taken over.
             NotFoundError: COLLECTION_NOT_FOUND; the collection was deleted meanwhile.
         """
         if self._closed:
@@ -139,6 +154,9 @@ class GroupCommitter:
                 plan = await loop.run_in_executor(self._threads.commit, self._commit, [entry for entry, _ in group])
             except asyncio.CancelledError:
                 raise
+            except SupersededError as error:
+                _settle(group, [error] * len(group))
+                continue
             except BaseException:
                 # Whether the rows are there is unknown, so what we believe of the table is read again before the next
                 # group; a mutation that is repeated is then recognised by its request id.
@@ -165,16 +183,36 @@ class GroupCommitter:
         """Plan a group and write it; in a thread."""
         started_s = time.monotonic()
         if self._state_is_stale:
+            # A commit that was given up may still be on its way to the store; the claim makes it arrive now or never.
+            self._table.claim(check=self._epoch.check, pin=self._epoch.pin)
             self._state = load_state(
                 self._table.view(), self._state.settings, request_ids_count=self._config.request_ids_count
             )
             self._state_is_stale = False
-        plan = plan_group(self._state, mutations)
+        plan = plan_group(self._state, mutations, payload_at=self._payload_at)
         if plan.events:
-            self._table.append(plan.events)
+            try:
+                self._table.append(plan.events)
+            except SupersededError:
+                self._epoch.lose()
+                raise
             COMMIT_SECONDS.observe(time.monotonic() - started_s)
             COMMIT_ROWS.observe(len(plan.events))
+        else:
+            self._epoch.check()  # an answer from memory: only the last writer's memory is the truth
         return plan
+
+    def _payload_at(self, revision: int) -> bytes:
+        """Return the artefact of the SETTINGS event of a revision, verified; in a thread."""
+        view = self._table.view()
+        for batch in view.scan(("revision", "op")):
+            is_wanted = (batch["revision"].to_numpy() == revision) & (batch["op"].to_numpy() == Op.SETTINGS)
+            row_ids = batch[ROW_ID].to_numpy()[is_wanted].astype(np.int64)
+            if len(row_ids):
+                payload: bytes = view.take(row_ids)["payload"][0].as_py()
+                return payload
+        msg = "a SETTINGS event is not where it was committed; this is a bug"
+        raise InternalError(msg)
 
     def _maintain_when_due(self) -> None:
         self._commits_until_maintenance -= 1
@@ -209,9 +247,7 @@ def _deleted_meanwhile() -> NotFoundError:
     return NotFoundError(msg, reason="COLLECTION_NOT_FOUND")
 
 
-def _settle(
-    group: list[tuple[Mutation, asyncio.Future[Answer]]], outcomes: list[Answer | IsthmusError] | list[UnavailableError]
-) -> None:
+def _settle(group: list[tuple[Mutation, asyncio.Future[Answer]]], outcomes: Sequence[Answer | IsthmusError]) -> None:
     for (_, future), outcome in zip(group, outcomes, strict=True):
         if future.done():  # its caller gave up
             continue

@@ -20,9 +20,10 @@ log = logging.getLogger("isthmus.index")
 class _TenantCatalog:
     """One tenant's catalog, as a reader sees it."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, paths: StorePaths, tenant: str) -> None:
+        uri = paths.catalog(tenant)
         self._hint = ChangeHint(uri)
-        self._table = AppendTable.open(uri, durable=False)
+        self._table = AppendTable.open(uri, durable=False, storage_options=paths.storage_options)
         self._view: TableView | None = None
         self.entries: dict[str, CatalogEntry] = {}
 
@@ -59,9 +60,12 @@ class Roster:
         return self._followers.get((tenant, name))
 
     def is_current(self, tenant: str) -> bool:
-        """Return True when the tenant's catalog holds no news. Cheap: a look at a time stamp."""
+        """Return True when the tenant's catalog holds no news. Cheap: a look at a time stamp.
+
+        An object store has none to look at and is asked by polling alone: a request a search would cost too much.
+        """
         catalog = self._tenants.get(tenant)
-        return catalog is not None and catalog.is_current()
+        return catalog is not None and (self._paths.is_remote or catalog.is_current())
 
     def are_current(self) -> bool:
         """Return True when no catalog that is known holds news; every second or so it returns False all the same."""
@@ -79,7 +83,7 @@ class Roster:
         for tenant in self._paths.tenants():
             if tenant not in self._tenants:
                 try:
-                    self._tenants[tenant] = _TenantCatalog(self._paths.catalog(tenant))
+                    self._tenants[tenant] = _TenantCatalog(self._paths, tenant)
                 except FileNotFoundError:  # the writer is about to make it
                     continue
         for catalog in self._tenants.values():
@@ -93,7 +97,7 @@ class Roster:
         fresh: dict[tuple[str, str], Follower] = {}
         for (tenant, name), entry in wanted.items():
             if (tenant, name) not in followers:
-                fresh[tenant, name] = Follower(tenant, entry, self._paths.events(tenant, entry.uuid))
+                fresh[tenant, name] = Follower(tenant, entry, self._paths)
         gone = self._followers.keys() - wanted.keys()
         self._followers = followers | fresh
         for tenant, name in gone:

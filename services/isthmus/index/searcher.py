@@ -60,7 +60,7 @@ class SearcherEngine:
 
     def __init__(self, config: IndexConfig) -> None:
         self._config = config
-        self._roster = Roster(StorePaths(str(config.store_dir.resolve())))
+        self._roster = Roster(StorePaths.at(config.store_dir, config.object_store))
         self._builders = ThreadPoolExecutor(_BUILD_THREADS, thread_name_prefix="index-build")
         self._roster_thread = ThreadPoolExecutor(1, thread_name_prefix="index-roster")
         self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
@@ -308,7 +308,7 @@ class SearcherEngine:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._config.poll_interval_s)
+            await asyncio.sleep(self._config.poll_every_s)
             try:
                 if not self._roster.are_current():
                     await self._update_roster()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,26 +119,34 @@ class EventTable:
         self._table = table
 
     @classmethod
-    def create(cls, uri: str, first: Event, *, durable: bool) -> EventTable:
+    def create(
+        cls, uri: str, first: Event, *, durable: bool, storage_options: dict[str, str] | None = None
+    ) -> EventTable:
         """Make a table that holds its first event.
 
         Raises:
             OSError: it cannot be written.
         """
-        return cls(AppendTable.create(uri, events_to_table([first]), durable=durable))
+        rows = events_to_table([first])
+        return cls(AppendTable.create(uri, rows, durable=durable, storage_options=storage_options))
 
     @classmethod
-    def open(cls, uri: str, *, durable: bool) -> EventTable:
+    def open(cls, uri: str, *, durable: bool, storage_options: dict[str, str] | None = None) -> EventTable:
         """Open a table.
 
         Raises:
             FileNotFoundError: there is none.
+            OSError: it cannot be read.
         """
-        return cls(AppendTable.open(uri, durable=durable))
+        return cls(AppendTable.open(uri, durable=durable, storage_options=storage_options))
 
     def append(self, events: Sequence[Event]) -> None:
-        """Append events in one durable commit."""
+        """Append events in one durable commit; see `AppendTable.append`."""
         self._table.append(events_to_table(events))
+
+    def claim(self, *, check: Callable[[], None], pin: str) -> None:
+        """Be the only process whose appends are committed; see `AppendTable.claim`."""
+        self._table.claim(check=check, pin=pin)
 
     def view(self) -> EventView:
         """Return the events as they are in the store now."""

@@ -6,18 +6,20 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
 from lance.optimize import Compaction
 from numpy.typing import NDArray
 
 from isthmus.index.fsync import StoreSync
+from isthmus.index.superseded import SupersededError
 
 __all__ = ["ROW_ID", "AppendTable", "TableView", "fragments_to_merge"]
 
@@ -31,6 +33,8 @@ _FRAGMENT_MAX_ROWS: Final = 1_000_000
 """A fragment of this size is never written again."""
 _CACHE_BYTES: Final = 32 * 1024 * 1024
 """What Lance may cache of the tables' metadata; its own default is over a gigabyte."""
+_CLAIM_TRIES: Final = 100
+"""A claim and the commits of the writer before it race; each try loses to one commit at most."""
 
 
 class TableView:
@@ -92,54 +96,123 @@ class AppendTable:
 
     Args:
         dataset: An open Lance dataset.
+        uri: Of it.
         durable: Sync every commit before it counts.
+        storage_options: How Lance reaches an object store; None for a folder.
     """
 
-    def __init__(self, dataset: Any, *, durable: bool) -> None:
+    def __init__(self, dataset: Any, uri: str, *, durable: bool, storage_options: dict[str, str] | None = None) -> None:
         self._dataset = dataset
-        self._uri: str = dataset.uri
+        self._uri = uri
+        self._options = storage_options
         self._sync = StoreSync(self._uri, enabled=durable)
         self._maintenance = threading.Lock()
         self._cleaned_s = time.monotonic()
 
     @classmethod
-    def create(cls, uri: str, rows: pa.Table, *, durable: bool) -> AppendTable:
+    def create(
+        cls, uri: str, rows: pa.Table, *, durable: bool, storage_options: dict[str, str] | None = None
+    ) -> AppendTable:
         """Make a table whose first version holds `rows`.
 
         Raises:
             OSError: there is a table at `uri` already, or it cannot be written.
         """
-        dataset = _lance.write_dataset(rows, uri, mode="create", enable_stable_row_ids=True, session=_session())
-        table = cls(dataset, durable=durable)
+        dataset = _lance.write_dataset(
+            rows,
+            uri,
+            mode="create",
+            enable_stable_row_ids=True,
+            session=_session(),
+            storage_options=storage_options,
+        )
+        table = cls(dataset, uri, durable=durable, storage_options=storage_options)
         table._sync.data_files(_data_files(dataset.get_fragments()))
         table._sync.manifest(dataset.version)
         table._sync.new_table()
         return table
 
     @classmethod
-    def open(cls, uri: str, *, durable: bool) -> AppendTable:
+    def open(cls, uri: str, *, durable: bool, storage_options: dict[str, str] | None = None) -> AppendTable:
         """Open the table at `uri`.
 
         Raises:
             FileNotFoundError: there is none.
+            OSError: it cannot be read.
         """
-        return cls(_open(uri), durable=durable)
+        return cls(_open(uri, storage_options), uri, durable=durable, storage_options=storage_options)
+
+    @property
+    def version(self) -> int:
+        """The version that this process wrote last, or opened."""
+        return int(self._dataset.version)
+
+    def latest_version(self) -> int:
+        """Return the newest version that the store holds now.
+
+        Raises:
+            OSError: the store cannot be read.
+        """
+        try:
+            return int(self._dataset.latest_version)
+        except ValueError as error:
+            raise OSError(str(error)) from error
 
     def view(self) -> TableView:
-        """Return the table as it is in the store now."""
-        return TableView(_lance.dataset(self._uri, session=_session()))
+        """Return the table as it is in the store now.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return TableView(self._latest())
 
     def append(self, rows: pa.Table) -> None:
         """Append `rows` in one commit; when this returns they are durable.
 
         Raises:
-            OSError: the store refused. Whether the rows are there is then unknown until the table is read again.
+            SupersededError: another process has claimed the table; the rows are not there.
+            OSError: the store refused. Whether the rows are there is then unknown until the table is claimed again.
         """
-        fragments = write_fragments(rows, self._dataset, mode="append")
+        fragments = write_fragments(rows, self._dataset, mode="append", storage_options=self._options)
         self._sync.data_files(file.path for fragment in fragments for file in fragment.files)
         operation = _lance.LanceOperation.Append(fragments)
-        self._dataset = _lance.LanceDataset.commit(self._dataset, operation, read_version=self._dataset.version)
+        try:
+            self._dataset = _lance.LanceDataset.commit(self._dataset, operation, read_version=self._dataset.version)
+        except CommitConflictError as error:  # nothing but a claim keeps an append from being committed
+            raise SupersededError from error
         self._sync.manifest(self._dataset.version)
+
+    def claim(self, *, check: Callable[[], None] = lambda: None, pin: str = "") -> None:
+        """Make every append fail that any process has begun and not yet committed; from here on this one appends.
+
+        The claim is a commit of Lance's kind "merge" that changes nothing. It is only ever committed on the version it
+        was made from, and an append made from an older version is not committed after it: of a claim and an append
+        that race, either the claim has seen the append, or the append fails. Both rest on the store creating a file
+        only where there is none.
+
+        Args:
+            check: Called between reading the table and each try; what it raises ends the claim.
+            pin: Ends in a number, the epoch. Names a tag on the claim's version, in place of those of lower numbers:
+                an append finds the claim by its manifest, however long its process slept, so a clean-up must spare it.
+
+        Raises:
+            OSError: the store refused, or the table changes too quickly.
+        """
+        for _ in range(_CLAIM_TRIES):
+            dataset = self._latest()
+            check()
+            fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+            operation = _lance.LanceOperation.Merge(fragments, dataset.lance_schema)
+            try:
+                self._dataset = _lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+            except CommitConflictError:
+                continue
+            self._sync.manifest(self._dataset.version)
+            if pin:
+                self._pin(pin)
+            return
+        msg = "the table changes too quickly to be claimed"
+        raise OSError(msg)
 
     def maintain(self, *, fan_out: int, keep_versions_s: float) -> int:
         """Merge small fragments and remove versions that are old; may run beside `append`.
@@ -157,13 +230,33 @@ class AppendTable:
             # A clean-up reads every manifest that is left, so it does not follow every merge.
             if now_s - self._cleaned_s > keep_versions_s / 2:
                 self._cleaned_s = now_s
-                _lance.dataset(self._uri, session=_session()).cleanup_old_versions(
-                    older_than=timedelta(seconds=keep_versions_s), error_if_tagged_old_versions=False
-                )
+                self.clean_up(keep_versions_s)
             return merged
 
+    def clean_up(self, keep_versions_s: float) -> None:
+        """Remove versions that are older, but for the newest and for claims that are pinned."""
+        self._latest().cleanup_old_versions(
+            older_than=timedelta(seconds=keep_versions_s), error_if_tagged_old_versions=False
+        )
+
+    def _latest(self) -> Any:
+        return _open(self._uri, self._options)
+
+    def _pin(self, name: str) -> None:
+        tags, version = self._dataset.tags, self._dataset.version
+        known = tags.list()
+        if name in known:  # the table was copied from another store
+            tags.update(name, version)
+        else:
+            tags.create(name, version)
+        stem, _, number = name.rpartition("-")
+        for other in known:
+            other_stem, _, other_number = other.rpartition("-")
+            if other_stem == stem and int(other_number) < int(number):
+                tags.delete(other)
+
     def _merge_fragments(self, fan_out: int) -> int:
-        dataset = _lance.dataset(self._uri, session=_session())
+        dataset = self._latest()
         rows = {fragment.fragment_id: fragment.physical_rows for fragment in dataset.get_fragments()}
         chosen = fragments_to_merge(rows, fan_out=fan_out)
         if not chosen:
@@ -216,11 +309,14 @@ def _session() -> Any:
     return _lance.Session(index_cache_size_bytes=_CACHE_BYTES, metadata_cache_size_bytes=_CACHE_BYTES)
 
 
-def _open(uri: str) -> Any:
+def _open(uri: str, storage_options: dict[str, str] | None) -> Any:
     try:
-        return _lance.dataset(uri, session=_session())
-    except ValueError as error:  # Lance says "not found" so
-        raise FileNotFoundError(uri) from error
+        return _lance.dataset(uri, session=_session(), storage_options=storage_options)
+    except ValueError as error:
+        # Lance says everything so, a store that cannot be reached too.
+        if "was not found" in str(error):
+            raise FileNotFoundError(uri) from error
+        raise OSError(str(error)) from error
 
 
 def _data_files(fragments: Sequence[Any]) -> list[str]:

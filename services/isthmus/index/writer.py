@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, TypeVar
 
 from isthmus.core.modality import Modality
 from isthmus.index.aligner_files import accept_aligner
 from isthmus.index.catalog import Catalog, CatalogEntry, StorePaths
 from isthmus.index.config import IndexConfig
+from isthmus.index.epoch import WriterEpoch
 from isthmus.index.events import Answer, Event, Op, pack_aligner
 from isthmus.index.group_commit import CommitThreads, GroupCommitter
 from isthmus.index.metrics import forget_collection
@@ -25,9 +28,10 @@ from isthmus.index.model import (
     StoredDigest,
     UpsertResult,
 )
-from isthmus.index.mutations import Delete, SetAligner, prepare_upsert
-from isthmus.index.state import load_state
+from isthmus.index.mutations import Delete, Rollback, SetAligner, prepare_upsert
+from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
+from isthmus.index.superseded import SupersededError
 from isthmus.index.writer_lock import WriterLock
 from isthmus.runtime.base.errors import (
     InvalidArgumentError,
@@ -59,41 +63,60 @@ class WriterEngine:
 
     def __init__(self, config: IndexConfig) -> None:
         self._config = config
-        self._paths = StorePaths(str(config.store_dir.resolve()))
+        self._paths = StorePaths.at(config.store_dir, config.object_store)
         self._durable = config.durability == "power"
-        self._lock = WriterLock(config.store_dir)
+        self._lock = WriterLock(config.store_dir) if isinstance(config.store_dir, Path) else None
+        self._epoch: WriterEpoch | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._commit_threads = ThreadPoolExecutor(_COMMIT_THREADS, thread_name_prefix="index-commit")
         self._maintain_threads = ThreadPoolExecutor(1, thread_name_prefix="index-maintain")
         self._threads = CommitThreads(commit=self._commit_threads, maintain=self._maintain_threads)
         self._catalogs: dict[str, Catalog] = {}
+        self._doubtful: set[str] = set()
         self._collections: dict[tuple[str, str], GroupCommitter] = {}
         self._catalog_guard = asyncio.Lock()
         self._ready = False
 
     async def start(self) -> None:
-        """Take the store and read what it holds, but no vectors.
+        """Take the store from any writer before this one, and read what it holds, but no vectors.
 
         Raises:
-            UnavailableError: NOT_READY; another writer holds the store.
+            UnavailableError: NOT_READY; another writer holds the store, or has taken it meanwhile.
+                BACKEND_UNAVAILABLE; the store cannot be reached.
         """
-        self._lock.acquire()
         started_s = time.monotonic()
-        for tenant in await self.offload(self._paths.tenants):
-            catalog = await self._catalog(tenant)
-            for entry in catalog.entries.values():
-                await self._open_collection(tenant, entry)
+        if self._lock is not None:
+            self._lock.acquire()
+        try:
+            self._epoch = await self.offload(
+                lambda: WriterEpoch.take(
+                    self._paths, durable=self._durable, keep_versions_s=self._config.keep_versions_s
+                )
+            )
+            for tenant in await self.offload(self._paths.tenants):
+                await self._catalog(tenant)
+        except (OSError, ValueError) as error:
+            raise _unreachable() from error
         self._ready = True
+        self._watching = asyncio.create_task(self._watch())
         seconds = round(time.monotonic() - started_s, 3)
-        log.info("store opened", extra=fields(collections=len(self._collections), seconds=seconds))
+        log.info(
+            "store opened",
+            extra=fields(collections=len(self._collections), epoch=self._epoch.number, seconds=seconds),
+        )
 
     async def close(self) -> None:
         """Commit what waits, then let go of the store."""
         self._ready = False
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         for collection in self._collections.values():
             await collection.close()
         self._commit_threads.shutdown()
         self._maintain_threads.shutdown()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     async def create_collection(
         self,
@@ -110,17 +133,22 @@ class WriterEngine:
             AlreadyExistsError: COLLECTION_EXISTS, unless this very request created it.
             InvalidArgumentError: a name, a space or a dimension is wrong, or the artefact is damaged.
             FailedPreconditionError: ALIGNER_SPACES_MISMATCH.
+            UnavailableError: BACKEND_UNAVAILABLE; the store refused. NOT_READY; another writer has taken over.
         """
-        self._check_ready()
+        epoch = self._check_ready()
         check_name(tenant, field="tenant")
         check_name(name, field="name")
         check_request_id(request_id)
         _check_settings(settings)
         space = await self.offload(lambda: accept_aligner(aligner, settings).space) if aligner is not None else ""
         async with self._catalog_guard:
-            catalog = await self._catalog(tenant)
+            with _store_errors():
+                catalog = await self._catalog(tenant)
             entry = catalog.find_created(name, request_id)
-            if entry is None:
+            if entry is not None:
+                with _store_errors():
+                    await self.offload(epoch.check)
+            else:
                 _check_collection_count(len(catalog.entries))
                 entry = CatalogEntry(name=name, uuid=Catalog.new_uuid(), settings=settings, request_id=request_id)
                 first = Event(
@@ -131,33 +159,34 @@ class WriterEngine:
                     answer=Answer(op=Op.SETTINGS, revision=1).to_json(),
                     payload=b"" if aligner is None else pack_aligner(aligner),
                 )
-                await self.offload(lambda: self._create(catalog, tenant, entry, first))
-                await self._open_collection(tenant, entry)
-        return self._collection(tenant, name).info()
+                with self._in_doubt(tenant):
+                    await self.offload(lambda: self._create(catalog, tenant, entry, first))
+                    await self._open_collection(tenant, entry)
+        return (await self._collection(tenant, name)).info()
 
     async def delete_collection(self, tenant: str, name: str, *, request_id: str) -> None:
         """Delete a collection and everything in it.
 
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND, unless this very request deleted it.
+            UnavailableError: BACKEND_UNAVAILABLE; the store refused. NOT_READY; another writer has taken over.
         """
-        self._check_ready()
+        epoch = self._check_ready()
         check_name(tenant, field="tenant")
         check_name(name, field="name")
         check_request_id(request_id)
         async with self._catalog_guard:
-            catalog = await self._catalog(tenant)
-            if catalog.was_deleted_by(name, request_id):
-                return
+            with _store_errors():
+                catalog = await self._catalog(tenant)
+                if catalog.was_deleted_by(name, request_id):
+                    await self.offload(epoch.check)
+                    return
             entry = catalog.get(name)
             collection = self._collections.pop((tenant, name))
             await collection.close()
-            try:
+            with self._in_doubt(tenant):
                 await self.offload(lambda: catalog.remove(entry, request_id))
-            except Exception:
-                await self._open_collection(tenant, entry)
-                raise
-            await self.offload(lambda: self._paths.remove(self._paths.events(tenant, entry.uuid)))
+            await self.offload(lambda: self._remove_files(tenant, entry))
         forget_collection("writer", tenant, name)
         log.info("collection deleted", extra=fields(collection=name))
 
@@ -173,7 +202,7 @@ class WriterEngine:
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
         """
-        return self._collection(tenant, name).info()
+        return (await self._collection(tenant, name)).info()
 
     async def upsert(
         self,
@@ -203,7 +232,7 @@ class WriterEngine:
             ResourceExhaustedError: BATCH_TOO_LARGE, QUEUE_FULL.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused.
         """
-        collection = self._collection(tenant, name)
+        collection = await self._collection(tenant, name)
         check_request_id(request_id)
         check_count(items, field="items", limit=UPSERT_MAX_COUNT)
         settings = collection.state.settings
@@ -231,7 +260,7 @@ class WriterEngine:
             ResourceExhaustedError: BATCH_TOO_LARGE, QUEUE_FULL.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused.
         """
-        collection = self._collection(tenant, name)
+        collection = await self._collection(tenant, name)
         check_request_id(request_id)
         _check_ids(ids)
         answer = await collection.submit(Delete(request_id, tuple(dict.fromkeys(ids))))
@@ -249,10 +278,26 @@ class WriterEngine:
             FailedPreconditionError: ALIGNER_SPACES_MISMATCH.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused.
         """
-        collection = self._collection(tenant, name)
+        collection = await self._collection(tenant, name)
         check_request_id(request_id)
         accepted = await self.offload(lambda: accept_aligner(aligner, collection.state.settings))
         await collection.submit(SetAligner(request_id, accepted.space, pack_aligner(aligner)))
+        return collection.info()
+
+    async def rollback_aligner(self, tenant: str, name: str, *, request_id: str) -> CollectionInfo:
+        """Make the aligner before the active one active again, byte for byte; each call goes one further back.
+
+        Returns:
+            The collection, at the revision from which searchers use that aligner, or a newer one.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            FailedPreconditionError: NO_PREVIOUS_ALIGNER.
+            UnavailableError: BACKEND_UNAVAILABLE; the store refused.
+        """
+        collection = await self._collection(tenant, name)
+        check_request_id(request_id)
+        await collection.submit(Rollback(request_id))
         return collection.info()
 
     async def lookup(
@@ -268,7 +313,7 @@ class WriterEngine:
             InvalidArgumentError: EMPTY_INPUT, INVALID_ITEM_ID.
             ResourceExhaustedError: BATCH_TOO_LARGE.
         """
-        state = self._collection(tenant, name).state
+        state = (await self._collection(tenant, name)).state
         _check_ids(ids)
         return state.revision, tuple(state.lookup(item_id) for item_id in ids)
 
@@ -276,43 +321,124 @@ class WriterEngine:
         """Return what `work` returns; it runs in a thread, so that the event loop stays free."""
         return await asyncio.get_running_loop().run_in_executor(self._commit_threads, work)
 
-    def _check_ready(self) -> None:
-        if not self._ready:
+    def _check_ready(self) -> WriterEpoch:
+        if not self._ready or self._epoch is None:
             msg = "the writer is not ready"
             raise UnavailableError(msg, reason="NOT_READY", retry_after_s=1.0)
+        if self._epoch.superseded:
+            raise SupersededError
+        return self._epoch
 
-    def _collection(self, tenant: str, name: str) -> GroupCommitter:
-        self._check_ready()
+    async def _collection(self, tenant: str, name: str) -> GroupCommitter:
+        epoch = self._check_ready()
         collection = self._collections.get((tenant, name))
+        if collection is None and tenant in self._doubtful:
+            raise _unconfirmed()
         if collection is None:
+            with _store_errors():
+                await self.offload(epoch.check)  # a later writer may have made it
             msg = "there is no such collection"
             raise NotFoundError(msg, reason="COLLECTION_NOT_FOUND")
         return collection
 
     async def _catalog(self, tenant: str) -> Catalog:
+        """Return a tenant's catalog; one that is unknown or in doubt is read, and its collections opened."""
         catalog = self._catalogs.get(tenant)
-        if catalog is None:
-            catalog = await self.offload(lambda: Catalog(self._paths, tenant, durable=self._durable))
+        if catalog is None or tenant in self._doubtful:
+            epoch = self._taken()
+            catalog = await self.offload(
+                lambda: Catalog(self._paths, tenant, durable=self._durable, check=epoch.check, pin=epoch.pin)
+            )
+            fresh = [entry for entry in catalog.entries.values() if (tenant, entry.name) not in self._collections]
+            await asyncio.gather(*(self._open_collection(tenant, entry) for entry in fresh))
             self._catalogs[tenant] = catalog
+            self._doubtful.discard(tenant)
         return catalog
 
-    def _create(self, catalog: Catalog, tenant: str, entry: CatalogEntry, first: Event) -> None:
+    @contextlib.contextmanager
+    def _in_doubt(self, tenant: str) -> Iterator[None]:
+        """Write to a catalog: after a failure nobody knows what it holds, and it is read again before its next use."""
         try:
-            EventTable.create(self._paths.events(tenant, entry.uuid), first, durable=self._durable)
-            catalog.add(entry)
-        except OSError as error:
-            msg = "the store did not confirm the write; repeat it with the same request_id"
-            raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
+            with _store_errors():
+                yield
+        except SupersededError:
+            self._taken().lose()
+            raise
+        except UnavailableError:
+            self._doubtful.add(tenant)
+            raise
+
+    def _create(self, catalog: Catalog, tenant: str, entry: CatalogEntry, first: Event) -> None:
+        uri, options = self._paths.events(tenant, entry.uuid), self._paths.storage_options
+        EventTable.create(uri, first, durable=self._durable, storage_options=options)
+        catalog.add(entry)
         catalog.maintain(fan_out=_CATALOG_FAN_OUT, keep_versions_s=self._config.keep_versions_s)
 
+    def _remove_files(self, tenant: str, entry: CatalogEntry) -> None:
+        try:
+            self._paths.remove(self._paths.events(tenant, entry.uuid))
+        except OSError:  # the collection is gone all the same; the next start tries again
+            log.exception("cannot remove the files of a deleted collection")
+
     async def _open_collection(self, tenant: str, entry: CatalogEntry) -> None:
-        uri = self._paths.events(tenant, entry.uuid)
-        table = await self.offload(lambda: EventTable.open(uri, durable=self._durable))
-        count = self._config.request_ids_count
-        state = await self.offload(lambda: load_state(table.view(), entry.settings, request_ids_count=count))
+        epoch = self._taken()
+        table, state = await self.offload(lambda: self._read_collection(tenant, entry, epoch))
         self._collections[tenant, entry.name] = GroupCommitter(
-            tenant=tenant, name=entry.name, table=table, state=state, threads=self._threads, config=self._config
+            tenant=tenant,
+            name=entry.name,
+            table=table,
+            state=state,
+            epoch=epoch,
+            threads=self._threads,
+            config=self._config,
         )
+
+    def _read_collection(
+        self, tenant: str, entry: CatalogEntry, epoch: WriterEpoch
+    ) -> tuple[EventTable, CollectionState]:
+        uri, options = self._paths.events(tenant, entry.uuid), self._paths.storage_options
+        table = EventTable.open(uri, durable=self._durable, storage_options=options)
+        table.claim(check=epoch.check, pin=epoch.pin)
+        return table, load_state(table.view(), entry.settings, request_ids_count=self._config.request_ids_count)
+
+    def _taken(self) -> WriterEpoch:
+        if self._epoch is None:
+            msg = "the writer has no epoch; this is a bug"
+            raise RuntimeError(msg)
+        return self._epoch
+
+    async def _watch(self) -> None:
+        """Notice another writer without anything to commit, and read again the catalogs that are in doubt."""
+        while True:
+            await asyncio.sleep(self._config.epoch_interval_s)
+            try:
+                await self.offload(self._taken().check)
+                async with self._catalog_guard:
+                    for tenant in tuple(self._doubtful):
+                        await self._catalog(tenant)
+            except SupersededError:
+                log.error("another writer has taken over this store; nothing is acknowledged any more")  # noqa: TRY400
+                return
+            except (OSError, ValueError):
+                log.exception("the store cannot be read")
+
+
+@contextlib.contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn what Lance and Arrow raise when the store does not answer into what a caller may see."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise _unconfirmed() from error
+
+
+def _unconfirmed() -> UnavailableError:
+    msg = "the store did not confirm the write; repeat it with the same request_id"
+    return UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0)
+
+
+def _unreachable() -> UnavailableError:
+    return UnavailableError("the store cannot be reached", reason="BACKEND_UNAVAILABLE", retry_after_s=1.0)
 
 
 def _check_collection_count(count: int) -> None:

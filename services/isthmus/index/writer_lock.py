@@ -1,4 +1,4 @@
-"""One writer a store: a lock on a file, for stores in a local folder."""
+"""A lock on a file, for stores in a local folder: a second writer there is refused before it takes an epoch."""
 
 from __future__ import annotations
 
