@@ -1,9 +1,10 @@
-"""`isthmus aligners`."""
+"""`isthmus aligners`, and the commands that `isthmus align` shares with it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json as json_module
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,15 +12,17 @@ import typer
 
 from isthmus.cli.collections import show_collection
 from isthmus.cli.failures import reporting
-from isthmus.cli.local import unreadable
+from isthmus.cli.local import unreadable, unwritable
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import facts, note, print_json, print_table, table
 from isthmus.cli.progress import share_bar
 from isthmus.client import Aligner
 
-__all__ = ["app"]
+__all__ = ["app", "import_", "list_", "promote", "rollback", "show"]
 
 app = typer.Typer(help="List, fit, import and promote aligners.", no_args_is_help=True)
+
+AlignerName = Annotated[str, typer.Argument(metavar="ALIGNER", help="`id@revision`, or `id` for its newest revision.")]
 
 
 @app.command("list")
@@ -36,6 +39,29 @@ def list_(address: Address = None, json: Json = False) -> None:
                 table("aligner", "method", "dimension", "image space", "text space", right=("dimension",)),
                 ((a.aligner, a.method, a.dimension, a.image_space or "-", a.text_space or "-") for a in found),
             )
+
+
+def show(
+    aligner: AlignerName,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Write its artefact there, as `isthmus align import` reads it."),
+    ] = None,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Show one aligner: where it comes from, and how it did on pairs it was not fitted on."""
+    with reporting(as_json=json), connect(address) as client:
+        if out is None:
+            found = client.get_aligner(aligner)
+        else:
+            try:
+                found = client.export_aligner(aligner, out)
+            except OSError as error:
+                raise unwritable(out, error) from error
+        _show(found, as_json=json)
+        if not json:
+            _show_manifest(found)
 
 
 @app.command()
@@ -59,7 +85,7 @@ def fit(
             )
         _show(made, as_json=json)
         if not json:
-            note(f"make it active with: isthmus aligners promote {made.aligner} --collection {collection}")
+            note(f"make it active with: isthmus align promote {made.aligner} --collection {collection}")
 
 
 @app.command("import")
@@ -79,7 +105,7 @@ def import_(
 
 @app.command()
 def promote(
-    aligner: Annotated[str, typer.Argument(metavar="ALIGNER", help="`id@revision`, or `id` for its newest revision.")],
+    aligner: AlignerName,
     collection: CollectionName,
     allow_unverified: Annotated[
         bool, typer.Option("--allow-unverified", help="You judged it elsewhere: it carries no verified report.")
@@ -91,6 +117,41 @@ def promote(
     with reporting(as_json=json), connect(address) as client:
         found = client.promote_aligner(collection, aligner, allow_unverified=allow_unverified)
         show_collection(found, as_json=json)
+
+
+def rollback(collection: CollectionName, address: Address = None, json: Json = False) -> None:
+    """Make the aligner before the active one active again, byte for byte. Each call goes one further back."""
+    with reporting(as_json=json), connect(address) as client:
+        show_collection(client.rollback_aligner(collection), as_json=json)
+
+
+def _show_manifest(aligner: Aligner) -> None:
+    """Print what an aligner's manifest says of its fit and of its report."""
+    manifest = json_module.loads(aligner.manifest_json)
+    facts(
+        [
+            ("made by", manifest["created_by"]),
+            ("pairs", manifest["pair_count"]),
+            ("seed", manifest["seed"]),
+            ("calibration", "fitted" if manifest["calibration"] else "none"),
+        ]
+    )
+    report = dict(_flattened(manifest["report"]))
+    if report:
+        print_table(table("held-out pairs", "figure", right=("figure",)), report.items())
+    else:
+        note("it carries no report on held-out pairs")
+
+
+def _flattened(document: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the figures of a report with their dotted names."""
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, prefix=f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}", f"{value:.4f}"
+        else:
+            yield f"{prefix}{name}", str(value)
 
 
 def _document(aligner: Aligner) -> dict[str, object]:

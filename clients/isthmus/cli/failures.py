@@ -27,6 +27,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "DEADLINE_EXCEEDED": "the mesh may be busy: `isthmus status` shows whether everything answers",
     "INTERNAL": "this is a bug in the mesh; its log names this call by the request id",
     "NO_ALIGNER": "`isthmus aligners list` shows what there is; `isthmus train aligner` makes one for two encoders",
+    "NO_PREVIOUS_ALIGNER": "`isthmus align promote` makes another one active",
     "NOT_READY": "the mesh is warming up: try again in a few seconds",
     "SPACE_MISMATCH": "`isthmus collections list` shows the spaces of each collection",
     "THUMBNAILS_DISABLED": "leave --thumbnails out, or index into a new collection",

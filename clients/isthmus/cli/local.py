@@ -1,4 +1,4 @@
-"""Files that a command names: read in one place, so that they fail in one way."""
+"""Files that a command names: they fail in one way, whoever reads or writes them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from pathlib import Path
 
 from isthmus.cli.failures import CommandError
 
-__all__ = ["read_bytes", "unreadable"]
+__all__ = ["read_bytes", "unreadable", "unwritable"]
 
 
 def unreadable(path: Path, error: OSError) -> CommandError:
     """Return the error for a file that cannot be read."""
     return CommandError(f"{path}: {error.strerror or error}", reason="UNREADABLE_FILE")
+
+
+def unwritable(path: Path, error: OSError) -> CommandError:
+    """Return the error for a file or folder that cannot be written."""
+    return CommandError(f"{path}: {error.strerror or error}", reason="UNWRITABLE_FILE")
 
 
 def read_bytes(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from isthmus.cli import aligners, collections, deploy, embed, evaluate, index, models, search, status, train, up
+from isthmus.cli import align, aligners, collections, deploy, embed, evaluate, index, models, search, status, train, up
 
 __all__ = ["app"]
 
@@ -24,6 +24,7 @@ app.command("index")(index.index)
 app.command("search")(search.search)
 app.command("embed")(embed.embed)
 app.command("evaluate")(evaluate.evaluate)
+app.add_typer(align.app, name="align")
 app.add_typer(aligners.app, name="aligners")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from isthmus.client import decode
-from isthmus.client.aligner_folder import read_aligner_folder
+from isthmus.client.aligner_folder import read_aligner_folder, write_aligner_folder
 from isthmus.client.async_streams import AsyncUpsertStream
 from isthmus.client.channel import channel_options, new_request_id, request_metadata
 from isthmus.client.chunking import Chunk, Chunker
@@ -255,6 +255,18 @@ class AsyncClient:
         """List the aligners by name. As `Client.list_aligners`."""
         return await self._run(self._planner.list_aligners(), timeout_s)
 
+    async def get_aligner(self, aligner: str, *, timeout_s: float | None = None) -> Aligner:
+        """Get one aligner. As `Client.get_aligner`."""
+        return await self._run(self._planner.get_aligner(aligner), timeout_s)
+
+    async def export_aligner(
+        self, aligner: str, folder: str | os.PathLike[str], *, timeout_s: float | None = None
+    ) -> Aligner:
+        """Write an aligner's artefact to a folder. As `Client.export_aligner`."""
+        found, manifest, tensors = await self._run(self._planner.export_aligner(aligner), timeout_s)
+        await asyncio.to_thread(write_aligner_folder, folder, manifest, tensors)
+        return found
+
     async def fit_aligner(
         self,
         collection: str,
@@ -308,6 +320,12 @@ class AsyncClient:
             ),
             timeout_s,
         )
+
+    async def rollback_aligner(
+        self, collection: str, *, request_id: str | None = None, timeout_s: float | None = None
+    ) -> Collection:
+        """Make the aligner before the active one active again. As `Client.rollback_aligner`."""
+        return await self._run(self._planner.rollback_aligner(collection, request_id=request_id), timeout_s)
 
     async def status(self, *, timeout_s: float | None = None) -> Status:
         """Return what the mesh is made of and how it is. As `Client.status`."""

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from isthmus.client import decode
-from isthmus.client.aligner_folder import read_aligner_folder
+from isthmus.client.aligner_folder import read_aligner_folder, write_aligner_folder
 from isthmus.client.channel import channel_options, new_request_id, request_metadata
 from isthmus.client.chunking import Chunk, chunks
 from isthmus.client.config import ClientConfig, resolve_address
@@ -367,6 +367,38 @@ class Client:
         """
         return self._run(self._planner.list_aligners(), timeout_s)
 
+    def get_aligner(self, aligner: str, *, timeout_s: float | None = None) -> Aligner:
+        """Get one aligner; its manifest holds its report on held-out pairs.
+
+        Args:
+            aligner: `aligner_id@revision`, or `aligner_id` for its newest revision.
+            timeout_s: Deadline.
+
+        Raises:
+            NotFoundError: ALIGNER_NOT_FOUND.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(self._planner.get_aligner(aligner), timeout_s)
+
+    def export_aligner(
+        self, aligner: str, folder: str | os.PathLike[str], *, timeout_s: float | None = None
+    ) -> Aligner:
+        """Write an aligner's artefact to a folder, as `import_aligner` reads it.
+
+        Args:
+            aligner: `aligner_id@revision`, or `aligner_id` for its newest revision.
+            folder: Made when absent; files of an earlier export are replaced.
+            timeout_s: Deadline.
+
+        Raises:
+            NotFoundError: ALIGNER_NOT_FOUND.
+            IsthmusError: the call failed otherwise.
+            OSError: the folder cannot be written.
+        """
+        found, manifest, tensors = self._run(self._planner.export_aligner(aligner), timeout_s)
+        write_aligner_folder(folder, manifest, tensors)
+        return found
+
     def fit_aligner(
         self,
         collection: str,
@@ -455,6 +487,22 @@ class Client:
             ),
             timeout_s,
         )
+
+    def rollback_aligner(
+        self, collection: str, *, request_id: str | None = None, timeout_s: float | None = None
+    ) -> Collection:
+        """Make the aligner before the active one active again, byte for byte; each call goes one further back.
+
+        Args:
+            collection: The collection.
+            request_id: Names this mutation.
+            timeout_s: Deadline.
+
+        Raises:
+            FailedPreconditionError: NO_PREVIOUS_ALIGNER.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(self._planner.rollback_aligner(collection, request_id=request_id), timeout_s)
 
     def status(self, *, timeout_s: float | None = None) -> Status:
         """Return what the mesh is made of and how it is.

@@ -301,6 +301,24 @@ class Planner:
             lambda answers: tuple(decode.aligner(found) for found in answers[0].aligners),
         )
 
+    def get_aligner(self, aligner: str) -> Plan[Aligner]:
+        """Plan the look-up of an aligner."""
+        return self._plan(
+            "GetAligner",
+            [gateway_service_pb2.GetAlignerRequest(aligner=aligner)],
+            lambda answers: decode.aligner(answers[0].aligner),
+        )
+
+    def export_aligner(self, aligner: str) -> Plan[tuple[Aligner, bytes, bytes]]:
+        """Plan the export of an aligner: what it is, and its manifest and tensors as files hold them."""
+
+        def read(answers: Sequence[gateway_service_pb2.GetAlignerResponse]) -> tuple[Aligner, bytes, bytes]:
+            (answer,) = answers
+            return decode.aligner(answer.aligner), answer.artefact.manifest, answer.artefact.tensors
+
+        request = gateway_service_pb2.GetAlignerRequest(aligner=aligner, include_artefact=True)
+        return self._plan("GetAligner", [request], read)
+
     def import_aligner(self, manifest: bytes, tensors: bytes, *, request_id: str | None) -> Plan[Aligner]:
         """Plan the import of an aligner."""
         request = gateway_service_pb2.ImportAlignerRequest(
@@ -321,6 +339,15 @@ class Planner:
         )
         return self._plan(
             "PromoteAligner", [request], lambda answers: self._wrote(decode.collection(answers[0].collection))
+        )
+
+    def rollback_aligner(self, collection: str, *, request_id: str | None) -> Plan[Collection]:
+        """Plan a rollback."""
+        request = gateway_service_pb2.RollbackAlignerRequest(
+            collection=collection, request_id=request_id or new_request_id()
+        )
+        return self._plan(
+            "RollbackAligner", [request], lambda answers: self._wrote(decode.collection(answers[0].collection))
         )
 
     def status(self) -> Plan[Status]:

@@ -216,6 +216,18 @@ class GatewayServicer(GatewayServiceServicer):
         )
         return gateway_service_pb2.ListAlignersResponse(aligners=answer.aligners)
 
+    async def GetAligner(
+        self, request: gateway_service_pb2.GetAlignerRequest, _context: _Context
+    ) -> gateway_service_pb2.GetAlignerResponse:
+        """Get one aligner."""
+        answer = await call(
+            self._gateway.alignment.stub.GetAligner,
+            alignment_service_pb2.AlignmentServiceGetAlignerRequest(aligner=request.aligner),
+            backend="alignment",
+        )
+        artefact = answer.artefact if request.include_artefact else None
+        return gateway_service_pb2.GetAlignerResponse(aligner=answer.aligner, artefact=artefact)
+
     async def FitAligner(
         self, request: gateway_service_pb2.FitAlignerRequest, _context: _Context
     ) -> AsyncGenerator[gateway_service_pb2.FitAlignerResponse, None]:
@@ -267,6 +279,20 @@ class GatewayServicer(GatewayServiceServicer):
             request_id=check_request_id(request.request_id),
         )
         return gateway_service_pb2.PromoteAlignerResponse(collection=collection_message(collection))
+
+    async def RollbackAligner(
+        self, request: gateway_service_pb2.RollbackAlignerRequest, _context: _Context
+    ) -> gateway_service_pb2.RollbackAlignerResponse:
+        """Make the aligner before the active one active again."""
+        answer = await call(
+            self._gateway.writer.stub.RollbackAligner,
+            index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest(
+                collection=check_name(request.collection, field="collection"),
+                request_id=check_request_id(request.request_id),
+            ),
+            backend="index_writer",
+        )
+        return gateway_service_pb2.RollbackAlignerResponse(collection=answer.collection)
 
     async def GetStatus(
         self, _request: gateway_service_pb2.GetStatusRequest, _context: _Context

@@ -97,16 +97,20 @@ class Answer:
     updated_count: int = 0
     unchanged_count: int = 0
     deleted_count: int = 0
+    before: int | None = None
+    """Of a SETTINGS event: revision of the one that a rollback returns to, 0 for none; None when it was written before
+    there were rollbacks, and the one before it in time is meant."""
 
     def to_json(self) -> bytes:
-        """Return the counts as the event table stores them."""
+        """Return the numbers as the event table stores them."""
         counts = (self.created_count, self.updated_count, self.unchanged_count, self.deleted_count)
-        return json.dumps(counts, separators=(",", ":")).encode()
+        numbers = counts if self.before is None else (*counts, self.before)
+        return json.dumps(numbers, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, data: bytes, *, op: int, revision: int) -> Answer:
         """Read what `to_json` wrote."""
-        created, updated, unchanged, deleted = json.loads(data)
+        created, updated, unchanged, deleted, *rest = json.loads(data)
         return cls(
             op=Op(op),
             revision=revision,
@@ -114,6 +118,7 @@ class Answer:
             updated_count=updated,
             unchanged_count=unchanged,
             deleted_count=deleted,
+            before=rest[0] if rest else None,
         )
 
 

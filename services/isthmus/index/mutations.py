@@ -27,7 +27,7 @@ from isthmus.runtime.base.limits import (
 )
 from isthmus.runtime.base.names import check_item_id, check_pair_key
 
-__all__ = ["Delete", "Mutation", "PreparedItem", "SetAligner", "Upsert", "prepare_upsert"]
+__all__ = ["Delete", "Mutation", "PreparedItem", "Rollback", "SetAligner", "Upsert", "prepare_upsert"]
 
 _NORM_SLACK = 0.01
 
@@ -104,7 +104,23 @@ class SetAligner:
         return 1
 
 
-Mutation = Upsert | Delete | SetAligner
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Make the aligner before the active one active again.
+
+    Attributes:
+        request_id: Names the mutation.
+    """
+
+    request_id: str
+
+    @property
+    def rows(self) -> int:
+        """Rows it may write."""
+        return 1
+
+
+Mutation = Upsert | Delete | SetAligner | Rollback
 
 
 def prepare_upsert(

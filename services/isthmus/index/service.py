@@ -143,6 +143,15 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
         collection = wire.collection_message(info)
         return index_writer_service_pb2.IndexWriterServiceSetAlignerResponse(collection=collection)
 
+    async def RollbackAligner(
+        self, request: index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse:
+        """Make the aligner before the active one active again."""
+        tenant = context.current().tenant
+        info = await self._engine.rollback_aligner(tenant, request.collection, request_id=request.request_id)
+        collection = wire.collection_message(info)
+        return index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse(collection=collection)
+
 
 class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     """`IndexSearchService` over the searcher.
@@ -242,6 +251,7 @@ def build(config: IndexConfig) -> Hosted:
             ),
             warm=writer.start,
             close=writer.close,
+            probe=lambda: writer.list_collections(context.DEFAULT_TENANT),
         )
     searcher = SearcherEngine(config)
     return Hosted(
@@ -256,4 +266,5 @@ def build(config: IndexConfig) -> Hosted:
         ),
         warm=searcher.start,
         close=searcher.close,
+        probe=lambda: searcher.offload(lambda: None),
     )

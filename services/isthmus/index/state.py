@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -12,12 +12,12 @@ import numpy as np
 from isthmus.core.modality import Modality
 from isthmus.index.events import MODALITIES_BY_CODE, MODALITY_CODES, Answer, Event, Op
 from isthmus.index.model import CollectionSettings, StoredDigest
-from isthmus.index.mutations import Delete, Mutation, PreparedItem, SetAligner, Upsert
+from isthmus.index.mutations import Delete, Mutation, PreparedItem, Rollback, SetAligner, Upsert
 from isthmus.index.store import EventView
 from isthmus.index.table import ROW_ID
-from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError
+from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError, IsthmusError
 
-__all__ = ["CollectionState", "GroupPlan", "load_state", "plan_group"]
+__all__ = ["Activation", "CollectionState", "GroupPlan", "load_state", "plan_group"]
 
 _STATE_COLUMNS: Final = (
     "revision",
@@ -34,6 +34,19 @@ _STATE_COLUMNS: Final = (
 _DIGEST_BYTES: Final = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """An aligner that was made active.
+
+    Attributes:
+        revision: Of the SETTINGS event that did it, which holds the artefact.
+        space: Its aligned space; empty for none.
+    """
+
+    revision: int
+    space: str
+
+
 @dataclass(slots=True, kw_only=True)
 class CollectionState:
     """A collection without its vectors. One thread changes it, through `adopt`; others may read.
@@ -45,10 +58,16 @@ class CollectionState:
     request_ids_count: int
     """Mutations whose answer is remembered."""
     revision: int = 0
-    aligner: str = ""
+    activations: tuple[Activation, ...] = ()
+    """The active aligner last; before it what each further rollback returns to."""
     items: dict[str, bytes] = field(default_factory=dict)
     counts: Counter[Modality] = field(default_factory=Counter)
     answers: OrderedDict[str, Answer] = field(default_factory=OrderedDict)
+
+    @property
+    def aligner(self) -> str:
+        """The active aligner's space; empty when there is none."""
+        return _active(self.activations)
 
     def lookup(self, item_id: str) -> StoredDigest | None:
         """Return what is stored under an id, or None."""
@@ -70,7 +89,7 @@ class CollectionState:
                 self.items[item_id] = record
                 self.counts[_unpack(record)[0]] += 1
         self.revision = plan.revision
-        self.aligner = plan.aligner
+        self.activations = plan.activations
         for request_id, answer in plan.answers.items():
             self.remember(request_id, answer)
 
@@ -86,7 +105,7 @@ class GroupPlan:
     """What a group of mutations writes and answers, before it is committed."""
 
     revision: int
-    aligner: str
+    activations: tuple[Activation, ...]
     events: list[Event] = field(default_factory=list)
     changed: dict[str, bytes | None] = field(default_factory=dict)
     """New records by id; None where the item is deleted."""
@@ -94,6 +113,10 @@ class GroupPlan:
     """By request id."""
     outcomes: list[Answer | IsthmusError] = field(default_factory=list)
     """One for each mutation of the group, in its order."""
+
+
+def _active(activations: Sequence[Activation]) -> str:
+    return activations[-1].space if activations else ""
 
 
 def _pack(modality: Modality, *, item_digest: bytes, metadata_digest: bytes, content_digest: bytes) -> bytes:
@@ -112,6 +135,7 @@ def load_state(view: EventView, settings: CollectionSettings, *, request_ids_cou
     heads = view.heads()
     state.revision = heads.revision
     answers: list[tuple[int, str, Answer]] = []
+    settings_spaces: dict[int, str] = {}
     for batch in view.scan(_STATE_COLUMNS):
         row_ids = batch.column(ROW_ID).to_numpy().astype(np.int64)
         live = np.isin(row_ids, heads.item_rows, assume_unique=True)
@@ -130,27 +154,52 @@ def load_state(view: EventView, settings: CollectionSettings, *, request_ids_cou
                 revision, op = columns["revision"][row], columns["op"][row]
                 answer = Answer.from_json(data, op=op, revision=revision)
                 answers.append((revision, columns["request_id"][row], answer))
-        for row in np.flatnonzero(row_ids == heads.settings_row).tolist():
-            state.aligner = columns["space"][row]
+                if op == Op.SETTINGS:
+                    settings_spaces[revision] = columns["space"][row]
     answers.sort(key=lambda entry: entry[0])
+    state.activations = _activations(settings_spaces, {revision: answer.before for revision, _, answer in answers})
     for _, request_id, answer in answers[-request_ids_count:]:
         state.remember(request_id, answer)
     return state
 
 
-def plan_group(state: CollectionState, mutations: Sequence[Mutation]) -> GroupPlan:
+def _activations(spaces: Mapping[int, str], before: Mapping[int, int | None]) -> tuple[Activation, ...]:
+    """Return what is active and what rollbacks return to.
+
+    Args:
+        spaces: The aligned space of every SETTINGS event, by revision.
+        before: What each event's answer says of the one before it.
+    """
+    found: list[Activation] = []
+    revision: int | None = max(spaces, default=0)
+    while revision:
+        found.append(Activation(revision, spaces[revision]))
+        told = before[revision]
+        revision = max((other for other in spaces if other < revision), default=0) if told is None else told
+    return tuple(reversed(found))
+
+
+def plan_group(
+    state: CollectionState, mutations: Sequence[Mutation], *, payload_at: Callable[[int], bytes]
+) -> GroupPlan:
     """Work out what mutations, applied one after the other, write and answer. The state is not changed.
 
     Each mutation that changes anything takes a revision of its own; one that changes nothing takes none. A request id
     that was answered before, in an earlier group or in this one, is answered alike and applied no more.
+
+    Args:
+        state: What is committed.
+        mutations: To apply, in order.
+        payload_at: Returns the artefact of the committed SETTINGS event of a revision; asked for a rollback.
     """
-    plan = GroupPlan(revision=state.revision, aligner=state.aligner)
+    plan = GroupPlan(revision=state.revision, activations=state.activations)
     for mutation in mutations:
         known = plan.answers.get(mutation.request_id) or state.answers.get(mutation.request_id)
         if known is None:
-            answer = _plan_one(state, plan, mutation)
-            plan.answers[mutation.request_id] = answer
-            plan.outcomes.append(answer)
+            outcome = _plan_one(state, plan, mutation, payload_at)
+            if isinstance(outcome, Answer):
+                plan.answers[mutation.request_id] = outcome
+            plan.outcomes.append(outcome)
         else:
             plan.outcomes.append(known if known.op == _op(mutation) else _request_id_misused())
     return plan
@@ -162,7 +211,7 @@ def _op(mutation: Mutation) -> Op:
             return Op.UPSERT
         case Delete():
             return Op.DELETE
-        case SetAligner():
+        case SetAligner() | Rollback():
             return Op.SETTINGS
         case _:
             assert_never(mutation)
@@ -173,7 +222,9 @@ def _request_id_misused() -> IsthmusError:
     return InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "request_id"})
 
 
-def _plan_one(state: CollectionState, plan: GroupPlan, mutation: Mutation) -> Answer:
+def _plan_one(
+    state: CollectionState, plan: GroupPlan, mutation: Mutation, payload_at: Callable[[int], bytes]
+) -> Answer | IsthmusError:
     match mutation:
         case Upsert():
             return _plan_upsert(state, plan, mutation)
@@ -181,6 +232,8 @@ def _plan_one(state: CollectionState, plan: GroupPlan, mutation: Mutation) -> An
             return _plan_delete(state, plan, mutation)
         case SetAligner():
             return _plan_aligner(plan, mutation)
+        case Rollback():
+            return _plan_rollback(plan, mutation, payload_at)
         case _:
             assert_never(mutation)
 
@@ -255,19 +308,37 @@ def _plan_delete(state: CollectionState, plan: GroupPlan, mutation: Delete) -> A
 
 
 def _plan_aligner(plan: GroupPlan, mutation: SetAligner) -> Answer:
-    changes = mutation.space != plan.aligner
-    plan.revision += changes
-    plan.aligner = mutation.space
-    answer = Answer(op=Op.SETTINGS, revision=plan.revision)
-    if changes:
-        plan.events.append(
-            Event(
-                revision=answer.revision,
-                op=Op.SETTINGS,
-                request_id=mutation.request_id,
-                space=mutation.space,
-                answer=answer.to_json(),
-                payload=mutation.payload,
-            )
+    if mutation.space == _active(plan.activations):
+        return Answer(op=Op.SETTINGS, revision=plan.revision)
+    return _activate(
+        plan, plan.activations, request_id=mutation.request_id, space=mutation.space, payload=mutation.payload
+    )
+
+
+def _plan_rollback(plan: GroupPlan, mutation: Rollback, payload_at: Callable[[int], bytes]) -> Answer | IsthmusError:
+    """Activate once more what was active before: a new event with the old bytes, so that readers follow it as any."""
+    if len(plan.activations) < 2:  # noqa: PLR2004 - the active one and one before it
+        msg = "the collection has had no other aligner to roll back to"
+        return FailedPreconditionError(msg, reason="NO_PREVIOUS_ALIGNER")
+    target = plan.activations[-2]
+    planned = [event.payload for event in plan.events if event.revision == target.revision]
+    payload = planned[0] if planned else payload_at(target.revision)
+    return _activate(plan, plan.activations[:-2], request_id=mutation.request_id, space=target.space, payload=payload)
+
+
+def _activate(plan: GroupPlan, below: tuple[Activation, ...], *, request_id: str, space: str, payload: bytes) -> Answer:
+    """Make an aligner active, at the next revision; a rollback from it returns to the last of `below`."""
+    plan.revision += 1
+    plan.activations = (*below, Activation(plan.revision, space))
+    answer = Answer(op=Op.SETTINGS, revision=plan.revision, before=below[-1].revision if below else 0)
+    plan.events.append(
+        Event(
+            revision=answer.revision,
+            op=Op.SETTINGS,
+            request_id=request_id,
+            space=space,
+            answer=answer.to_json(),
+            payload=payload,
         )
+    )
     return answer

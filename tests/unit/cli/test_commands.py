@@ -26,6 +26,11 @@ ISSUE_COMMANDS = {
     "search",
     "embed",
     "evaluate",
+    "align list",
+    "align show",
+    "align import",
+    "align promote",
+    "align rollback",
     "aligners list",
     "aligners fit",
     "aligners import",
@@ -289,13 +294,36 @@ def test_evaluate_shows_percent_to_people(filled: Isthmus) -> None:
     assert "10 pairs (10 images, 50 texts), exact similarities" in done.stderr
 
 
+def test_an_aligner_is_shown_with_its_report_and_written_to_a_folder(isthmus: Isthmus) -> None:
+    """People see where it comes from and its figures by name; `--out` leaves what `align import` takes."""
+    done = isthmus("align", "show", ALIGNER, "--out", "kept")
+    assert done.status == 0
+    for text in (ALIGNER, "made by", "a test", "recall.t2i.r1", "0.5000"):
+        assert text in done.stdout
+    assert isthmus("align", "import", "kept").status == 0
+    assert isthmus("align", "show", ALIGNER, "--json").json()["manifest"]["report"]["n"] == 4
+    done = isthmus("align", "show", "nobody")
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: aligner: there is none of that name and revision (ALIGNER_NOT_FOUND)")
+    Path("taken").write_text("a file")
+    assert "(UNWRITABLE_FILE)" in isthmus("align", "show", ALIGNER, "--out", "taken").stderr
+
+
+def test_a_rollback_shows_the_collection(filled: Isthmus) -> None:
+    """As a promotion does; with nothing to return to, the hint says what else there is."""
+    assert filled("align", "rollback", "-c", "pets", "--json").json()["aligner"] == ""
+    done = filled("align", "rollback", "-c", "pets")
+    assert (done.status, done.stdout) == (1, "")
+    assert "(NO_PREVIOUS_ALIGNER)\n  hint: `isthmus align promote`" in done.stderr
+
+
 def test_aligners_are_listed_fitted_and_promoted(filled: Isthmus) -> None:
     """The way from a collection to an aligner that is active in it."""
-    assert filled("aligners", "list", "--json").json()["aligners"][0]["manifest"] == {"note": "made up"}
+    assert filled("aligners", "list", "--json").json()["aligners"][0]["manifest"]["created_by"] == "a test"
     assert ALIGNER in filled("aligners", "list").stdout
     done = filled("aligners", "fit", "-c", "pets", "--name", "mine", "--method", "center")
     assert "mine@0000000000000001" in done.stdout
-    assert "isthmus aligners promote mine@0000000000000001 --collection pets" in done.stderr
+    assert "isthmus align promote mine@0000000000000001 --collection pets" in done.stderr
     promoted = filled("aligners", "promote", "mine", "-c", "pets", "--allow-unverified", "--json").json()
     assert promoted["aligner"] == "mine"
 

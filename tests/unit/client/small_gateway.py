@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from isthmus.runtime.base.errors import (
     AlreadyExistsError,
+    FailedPreconditionError,
     InvalidArgumentError,
     IsthmusError,
     NotFoundError,
@@ -35,6 +37,13 @@ IMAGE_SPACE = "small-image@0123456789abcdef"
 TEXT_SPACE = "small-text@fedcba9876543210"
 ALIGNER = "small-heads@00112233445566aa"
 BROKEN_IMAGE = b"broken"
+_MANIFEST = {
+    "created_by": "a test",
+    "pair_count": 12,
+    "seed": 3,
+    "calibration": None,
+    "report": {"n": 4, "recall": {"t2i": {"r1": 0.5}}},
+}
 _SPACES = {common_pb2.MODALITY_IMAGE: IMAGE_SPACE, common_pb2.MODALITY_TEXT: TEXT_SPACE}
 
 
@@ -290,6 +299,15 @@ class SmallGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         await self._enter("ListAligners", request)
         return gateway_service_pb2.ListAlignersResponse(aligners=[_aligner(ALIGNER, "heads")])
 
+    async def GetAligner(self, request: gateway_service_pb2.GetAlignerRequest, _context: Any) -> Any:
+        """Return the one there is, and where wanted an artefact."""
+        await self._enter("GetAligner", request)
+        if request.aligner not in (ALIGNER, ALIGNER.partition("@")[0]):
+            msg = "aligner: there is none of that name and revision"
+            raise NotFoundError(msg, reason="ALIGNER_NOT_FOUND")
+        artefact = common_pb2.AlignerArtefact(manifest=b"{}", tensors=b"tensors") if request.include_artefact else None
+        return gateway_service_pb2.GetAlignerResponse(aligner=_aligner(ALIGNER, "heads"), artefact=artefact)
+
     async def FitAligner(
         self, request: gateway_service_pb2.FitAlignerRequest, _context: Any
     ) -> AsyncIterator[gateway_service_pb2.FitAlignerResponse]:
@@ -314,6 +332,17 @@ class SmallGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         collection.revision += 1
         collection.aligner = request.aligner
         return gateway_service_pb2.PromoteAlignerResponse(collection=collection)
+
+    async def RollbackAligner(self, request: gateway_service_pb2.RollbackAlignerRequest, _context: Any) -> Any:
+        """Take the aligner away."""
+        await self._enter("RollbackAligner", request)
+        collection = self._collection(request.collection)
+        if not collection.aligner:
+            msg = "the collection has had no other aligner to roll back to"
+            raise FailedPreconditionError(msg, reason="NO_PREVIOUS_ALIGNER")
+        collection.revision += 1
+        collection.aligner = ""
+        return gateway_service_pb2.RollbackAlignerResponse(collection=collection)
 
     async def GetStatus(self, request: gateway_service_pb2.GetStatusRequest, _context: Any) -> Any:
         """Say what a mesh says."""
@@ -351,7 +380,7 @@ def _aligner(name: str, method: str) -> common_pb2.Aligner:
         image_space=IMAGE_SPACE,
         text_space=TEXT_SPACE,
         dimension=DIMENSION,
-        manifest_json='{"note": "made up"}',
+        manifest_json=json.dumps(_MANIFEST),
     )
 
 

@@ -15,6 +15,7 @@ from isthmus.client import (
     AsyncClient,
     Client,
     ClientConfig,
+    FailedPreconditionError,
     FitProgress,
     Input,
     InternalError,
@@ -278,6 +279,29 @@ async def test_aligners_are_listed_imported_and_promoted(filled: _Both, gateway:
     assert collection.aligner == "mine@0000000000000002"
     with pytest.raises(FileNotFoundError):
         await filled("import_aligner", tmp_path / "missing")
+
+
+async def test_an_aligner_is_shown_and_exported(filled: _Both, gateway: SmallGateway, tmp_path: Path) -> None:
+    """The artefact travels only when it is exported; what is written can be imported as it lies."""
+    found = await filled("get_aligner", ALIGNER)
+    assert (found.aligner, found.method) == (ALIGNER, "heads")
+    assert await filled("export_aligner", ALIGNER, tmp_path / "new" / "folder") == found
+    assert [r.include_artefact for r in gateway.requests["GetAligner"]] == [False, True]
+    await filled("import_aligner", tmp_path / "new" / "folder")
+    artefact = gateway.requests["ImportAligner"][0].artefact
+    assert (artefact.manifest, artefact.tensors) == (b"{}", b"tensors")
+    with pytest.raises(NotFoundError, match="ALIGNER_NOT_FOUND"):
+        await filled("get_aligner", "nobody")
+
+
+async def test_a_rollback_returns_the_collection_and_is_read_after(filled: _Both, gateway: SmallGateway) -> None:
+    """Reads that follow see it; with nothing to return to it is refused."""
+    rolled_back = await filled("rollback_aligner", "c")
+    assert rolled_back.aligner == ""
+    await filled("search", "c", text="a")
+    assert gateway.requests["SearchItems"][-1].min_revision == rolled_back.revision
+    with pytest.raises(FailedPreconditionError, match="NO_PREVIOUS_ALIGNER"):
+        await filled("rollback_aligner", "c")
 
 
 async def test_status_says_what_the_mesh_is_made_of(call: _Both) -> None:

@@ -81,7 +81,10 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.list_aligners(), tuple[Aligner, ...])
         assert_type(client.fit_aligner("c", aligner_id="a", method="center", progress=on_progress), Aligner)
         assert_type(client.import_aligner(Path("folder")), Aligner)
+        assert_type(client.get_aligner("a"), Aligner)
+        assert_type(client.export_aligner("a", Path("folder")), Aligner)
         assert_type(client.promote_aligner("c", "a", allow_unverified=True), Collection)
+        assert_type(client.rollback_aligner("c"), Collection)
         assert_type(client.status(), Status)
 
 
@@ -109,5 +112,8 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         assert_type(await client.list_aligners(), tuple[Aligner, ...])
         assert_type(await client.fit_aligner("c", aligner_id="a", method="center"), Aligner)
         assert_type(await client.import_aligner("folder"), Aligner)
+        assert_type(await client.get_aligner("a"), Aligner)
+        assert_type(await client.export_aligner("a", "folder"), Aligner)
         assert_type(await client.promote_aligner("c", "a"), Collection)
+        assert_type(await client.rollback_aligner("c"), Collection)
         assert_type(await client.status(), Status)

@@ -11,10 +11,10 @@ import pytest
 from isthmus.core.modality import Modality
 from isthmus.index.events import Answer, Event, Op
 from isthmus.index.model import NewItem, SpacedVectors
-from isthmus.index.mutations import Delete, Mutation, SetAligner, Upsert, prepare_upsert
-from isthmus.index.state import CollectionState, load_state, plan_group
+from isthmus.index.mutations import Delete, Mutation, Rollback, SetAligner, Upsert, prepare_upsert
+from isthmus.index.state import Activation, CollectionState, load_state, plan_group
 from isthmus.index.store import EventTable
-from isthmus.runtime.base.errors import InvalidArgumentError
+from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from tests.unit.index.support import ONE_SPACE, SPACE, images, vectors
 
 
@@ -30,8 +30,19 @@ def _state() -> CollectionState:
     return CollectionState(settings=ONE_SPACE, request_ids_count=100, revision=1)
 
 
+def _never(revision: int) -> bytes:
+    """Stand for the store where no rollback asks it."""
+    raise AssertionError(revision)
+
+
+def _settings(revision: int, space: str) -> Event:
+    """Return a SETTINGS event as it was written before there were rollbacks."""
+    answer = Answer(op=Op.SETTINGS, revision=revision).to_json()
+    return Event(revision=revision, op=Op.SETTINGS, request_id=f"s{revision}", space=space, answer=answer)
+
+
 def _apply(state: CollectionState, *mutations: Mutation) -> list[Answer]:
-    plan = plan_group(state, mutations)
+    plan = plan_group(state, mutations, payload_at=_never)
     state.adopt(plan)
     return [outcome for outcome in plan.outcomes if isinstance(outcome, Answer)]
 
@@ -51,7 +62,7 @@ class TestPlanGroup:
         state = _state()
         _apply(state, _upsert("a", images("xyz")))
         items = [images("x")[0], replace(images("y")[0], pair_key="new"), images("z")[0], images("w")[0]]
-        plan = plan_group(state, [_upsert("b", items)])
+        plan = plan_group(state, [_upsert("b", items)], payload_at=_never)
         (answer,) = plan.outcomes
         assert isinstance(answer, Answer)
         # x and z have their old vectors, for rows are drawn in order; y changed and w is new
@@ -67,7 +78,7 @@ class TestPlanGroup:
             Delete("d", ("nobody",)),
             SetAligner("e", "al@0123456789abcdef", b"artefact"),
         ]
-        plan = plan_group(state, again)
+        plan = plan_group(state, again, payload_at=_never)
         assert plan.events == []
         assert {outcome.revision for outcome in plan.outcomes if isinstance(outcome, Answer)} == {state.revision}
 
@@ -90,7 +101,7 @@ class TestPlanGroup:
         """A deletion is not answered with the counts of an upsert."""
         state = _state()
         _apply(state, _upsert("a", images("x")))
-        (outcome,) = plan_group(state, [Delete("a", ("x",))]).outcomes
+        (outcome,) = plan_group(state, [Delete("a", ("x",))], payload_at=_never).outcomes
         assert isinstance(outcome, InvalidArgumentError)
 
     def test_an_item_may_change_its_modality(self) -> None:
@@ -100,6 +111,34 @@ class TestPlanGroup:
         (answer,) = _apply(state, _upsert("b", [NewItem(id="x", modality=Modality.TEXT)]))
         assert answer.updated_count == 1
         assert (state.counts[Modality.IMAGE], state.counts[Modality.TEXT]) == (0, 1)
+
+    def test_a_rollback_takes_up_what_was_active_before(self) -> None:
+        """Each goes one further back; what was rolled back from is not come back to."""
+        state = replace(_state(), activations=(Activation(1, ""),))
+        _apply(state, *(SetAligner(name, f"{name}@0123456789abcdef", name.encode()) for name in "abc"))
+        assert [activation.revision for activation in state.activations] == [1, 2, 3, 4]
+        plan = plan_group(state, [Rollback("r")], payload_at={3: b"b"}.__getitem__)
+        state.adopt(plan)
+        assert [(event.revision, event.space, event.payload) for event in plan.events] == [
+            (5, "b@0123456789abcdef", b"b")
+        ]
+        plan = plan_group(state, [Rollback("s"), Rollback("t")], payload_at={2: b"a", 1: b""}.__getitem__)
+        state.adopt(plan)
+        assert [(event.space, event.payload) for event in plan.events] == [("a@0123456789abcdef", b"a"), ("", b"")]
+        assert (state.aligner, state.revision) == ("", 7)
+        plan = plan_group(state, [Rollback("u"), Rollback("t")], payload_at=_never)
+        refused, answered_before = plan.outcomes
+        assert isinstance(refused, FailedPreconditionError)
+        assert refused.reason == "NO_PREVIOUS_ALIGNER"
+        assert isinstance(answered_before, Answer)
+        assert (answered_before.revision, plan.events) == (7, [])
+
+    def test_a_rollback_sees_a_promotion_of_its_own_group(self) -> None:
+        """An artefact that is not committed yet is taken from the group; one that is gone from it, from the store."""
+        state = replace(_state(), activations=(Activation(1, ""),))
+        first, second = (SetAligner(name, f"{name}@0123456789abcdef", name.encode()) for name in "ab")
+        plan = plan_group(state, [first, second, Rollback("r")], payload_at=_never)
+        assert [event.payload for event in plan.events] == [b"a", b"b", b"a"]
 
     def test_only_the_newest_request_ids_are_remembered(self) -> None:
         """The memory is bounded."""
@@ -118,7 +157,7 @@ class TestLoadState:
             revision=1, op=Op.SETTINGS, request_id="create", answer=Answer(op=Op.SETTINGS, revision=1).to_json()
         )
         table = EventTable.create(str(tmp_path / "events.lance"), first, durable=False)
-        state = _state()
+        state = replace(_state(), activations=(Activation(1, ""),))
         for group in range(40):
             mutations: list[Mutation] = []
             for number in range(5):
@@ -129,9 +168,11 @@ class TestLoadState:
                     mutations.append(_upsert(request_id, items, seed=int(rng.integers(100))))
                 elif rng.random() < 0.9:
                     mutations.append(Delete(request_id, tuple(ids)))
-                else:
+                elif rng.random() < 0.6:
                     mutations.append(SetAligner(request_id, f"al@{group:016x}", b"artefact"))
-            plan = plan_group(state, mutations)
+                else:
+                    mutations.append(Rollback(request_id))
+            plan = plan_group(state, mutations, payload_at=lambda _: b"artefact")
             if plan.events:
                 table.append(plan.events)
             state.adopt(plan)
@@ -140,12 +181,25 @@ class TestLoadState:
         loaded = load_state(table.view(), ONE_SPACE, request_ids_count=100)
         assert loaded.items == state.items
         assert (loaded.revision, loaded.aligner) == (state.revision, state.aligner)
+        assert len(loaded.activations) > 1
+        assert loaded.activations == state.activations
         assert {m: loaded.counts[m] for m in Modality} == {m: state.counts[m] for m in Modality}
         # Mutations that changed nothing left no rows, so only the others are remembered.
         assert loaded.answers.keys() - {"create"} <= state.answers.keys() | {
             f"{g}-{n}" for g in range(40) for n in range(5)
         }
         assert all(answer == state.answers[key] for key, answer in loaded.answers.items() if key in state.answers)
+
+    def test_promotions_from_before_there_were_rollbacks_are_taken_in_their_order(self, tmp_path: Path) -> None:
+        """Their answers say nothing of what came before, so the promotion before in time is meant."""
+        table = EventTable.create(str(tmp_path / "events.lance"), _settings(1, ""), durable=False)
+        table.append([_settings(2, "a@0123456789abcdef"), _settings(5, "b@0123456789abcdef")])
+        state = load_state(table.view(), ONE_SPACE, request_ids_count=10)
+        assert state.activations == (
+            Activation(1, ""),
+            Activation(2, "a@0123456789abcdef"),
+            Activation(5, "b@0123456789abcdef"),
+        )
 
     def test_lookup_tells_what_was_stored(self) -> None:
         """Content digest, metadata digest and space of an item; None for one that is not there."""
@@ -165,7 +219,7 @@ def test_a_collection_of_few_events_is_loaded(tmp_path: Path, count: int) -> Non
     """A collection that was only just created, and one with a single item."""
     first = Event(revision=1, op=Op.SETTINGS, request_id="create", answer=Answer(op=Op.SETTINGS, revision=1).to_json())
     table = EventTable.create(str(tmp_path / "events.lance"), first, durable=False)
-    plan = plan_group(_state(), [_upsert("a", images("x"))])
+    plan = plan_group(_state(), [_upsert("a", images("x"))], payload_at=_never)
     if count:
         table.append(plan.events)
     state = load_state(table.view(), ONE_SPACE, request_ids_count=10)

@@ -828,6 +828,62 @@ class ListAlignersResponse(_message.Message):
 Global___ListAlignersResponse: _TypeAlias = ListAlignersResponse  # noqa: Y015
 
 @_typing.final
+class GetAlignerRequest(_message.Message):
+    """Which aligner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    INCLUDE_ARTEFACT_FIELD_NUMBER: _builtins.int
+    aligner: _builtins.str
+    """Required. `aligner_id@revision`, or `aligner_id` for its newest revision."""
+    include_artefact: _builtins.bool
+    """Optional. Return the artefact too, up to 13 MiB; off by default."""
+    def __init__(
+        self,
+        *,
+        aligner: _builtins.str = ...,
+        include_artefact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "include_artefact", b"include_artefact"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAlignerRequest: _TypeAlias = GetAlignerRequest  # noqa: Y015
+
+@_typing.final
+class GetAlignerResponse(_message.Message):
+    """The aligner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    ARTEFACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def aligner(self) -> _common_pb2.Aligner:
+        """Output only. The aligner; its manifest holds its report on held-out pairs."""
+
+    @_builtins.property
+    def artefact(self) -> _common_pb2.AlignerArtefact:
+        """Output only. The artefact, only when asked for."""
+
+    def __init__(
+        self,
+        *,
+        aligner: _common_pb2.Aligner | None = ...,
+        artefact: _common_pb2.AlignerArtefact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "artefact", b"artefact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "artefact", b"artefact"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAlignerResponse: _TypeAlias = GetAlignerResponse  # noqa: Y015
+
+@_typing.final
 class FitAlignerRequest(_message.Message):
     """What to fit, and on what."""
 
@@ -1010,6 +1066,56 @@ class PromoteAlignerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PromoteAlignerResponse: _TypeAlias = PromoteAlignerResponse  # noqa: Y015
+
+@_typing.final
+class RollbackAlignerRequest(_message.Message):
+    """A collection to roll back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection; refused with NO_PREVIOUS_ALIGNER when nothing was active before."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackAlignerRequest: _TypeAlias = RollbackAlignerRequest  # noqa: Y015
+
+@_typing.final
+class RollbackAlignerResponse(_message.Message):
+    """It is rolled back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> _common_pb2.Collection:
+        """Output only. The collection, at its new revision; its aligner is empty when it had none before."""
+
+    def __init__(
+        self,
+        *,
+        collection: _common_pb2.Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackAlignerResponse: _TypeAlias = RollbackAlignerResponse  # noqa: Y015
 
 @_typing.final
 class GetStatusRequest(_message.Message):

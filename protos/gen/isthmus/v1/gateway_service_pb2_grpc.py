@@ -90,6 +90,11 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAlignersRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAlignersResponse.FromString,
                 _registered_method=True)
+        self.GetAligner = channel.unary_unary(
+                '/isthmus.v1.GatewayService/GetAligner',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetAlignerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.GetAlignerResponse.FromString,
+                _registered_method=True)
         self.FitAligner = channel.unary_stream(
                 '/isthmus.v1.GatewayService/FitAligner',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.FitAlignerRequest.SerializeToString,
@@ -104,6 +109,11 @@ class GatewayServiceStub(object):
                 '/isthmus.v1.GatewayService/PromoteAligner',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.PromoteAlignerRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.PromoteAlignerResponse.FromString,
+                _registered_method=True)
+        self.RollbackAligner = channel.unary_unary(
+                '/isthmus.v1.GatewayService/RollbackAligner',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.FromString,
                 _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/isthmus.v1.GatewayService/GetStatus',
@@ -193,6 +203,13 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAligner(self, request, context):
+        """Get one aligner: its manifest with its report, and where wanted its artefact.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FitAligner(self, request, context):
         """Fit an aligner to a collection, with progress; the last message holds the aligner.
         """
@@ -209,6 +226,13 @@ class GatewayServiceServicer(object):
 
     def PromoteAligner(self, request, context):
         """Make an aligner the active one of a collection. Nothing is encoded again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackAligner(self, request, context):
+        """Make the aligner before the active one active again, byte for byte; each call goes one further back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -279,6 +303,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAlignersRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAlignersResponse.SerializeToString,
             ),
+            'GetAligner': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAligner,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.GetAlignerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetAlignerResponse.SerializeToString,
+            ),
             'FitAligner': grpc.unary_stream_rpc_method_handler(
                     servicer.FitAligner,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.FitAlignerRequest.FromString,
@@ -293,6 +322,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.PromoteAligner,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.PromoteAlignerRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.PromoteAlignerResponse.SerializeToString,
+            ),
+            'RollbackAligner': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackAligner,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -609,6 +643,33 @@ class GatewayService(object):
             _registered_method=True)
 
     @staticmethod
+    def GetAligner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/GetAligner',
+            isthmus_dot_v1_dot_gateway__service__pb2.GetAlignerRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.GetAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def FitAligner(request,
             target,
             options=(),
@@ -679,6 +740,33 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/PromoteAligner',
             isthmus_dot_v1_dot_gateway__service__pb2.PromoteAlignerRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.PromoteAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackAligner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/RollbackAligner',
+            isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.FromString,
             options,
             channel_credentials,
             insecure,

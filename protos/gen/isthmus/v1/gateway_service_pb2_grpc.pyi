@@ -55,12 +55,16 @@ class GatewayServiceStub:
     """Judge retrieval over a collection's pairs."""
     ListAligners: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]
     """List the aligners."""
+    GetAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]
+    """Get one aligner: its manifest with its report, and where wanted its artefact."""
     FitAligner: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.FitAlignerRequest, _gateway_service_pb2.FitAlignerResponse]
     """Fit an aligner to a collection, with progress; the last message holds the aligner."""
     ImportAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ImportAlignerRequest, _gateway_service_pb2.ImportAlignerResponse]
     """Keep an aligner that was trained elsewhere, for example by `isthmus train aligner`."""
     PromoteAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.PromoteAlignerRequest, _gateway_service_pb2.PromoteAlignerResponse]
     """Make an aligner the active one of a collection. Nothing is encoded again."""
+    RollbackAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]
+    """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]
     """Say what the mesh is made of and how it is."""
 
@@ -91,12 +95,16 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Judge retrieval over a collection's pairs."""
     ListAligners: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]  # type: ignore[assignment]
     """List the aligners."""
+    GetAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]  # type: ignore[assignment]
+    """Get one aligner: its manifest with its report, and where wanted its artefact."""
     FitAligner: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.FitAlignerRequest, _gateway_service_pb2.FitAlignerResponse]  # type: ignore[assignment]
     """Fit an aligner to a collection, with progress; the last message holds the aligner."""
     ImportAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ImportAlignerRequest, _gateway_service_pb2.ImportAlignerResponse]  # type: ignore[assignment]
     """Keep an aligner that was trained elsewhere, for example by `isthmus train aligner`."""
     PromoteAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.PromoteAlignerRequest, _gateway_service_pb2.PromoteAlignerResponse]  # type: ignore[assignment]
     """Make an aligner the active one of a collection. Nothing is encoded again."""
+    RollbackAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]  # type: ignore[assignment]
+    """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Say what the mesh is made of and how it is."""
 
@@ -192,6 +200,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """List the aligners."""
 
     @_abc_1.abstractmethod
+    def GetAligner(
+        self,
+        request: _gateway_service_pb2.GetAlignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.GetAlignerResponse, _abc.Awaitable[_gateway_service_pb2.GetAlignerResponse]]:
+        """Get one aligner: its manifest with its report, and where wanted its artefact."""
+
+    @_abc_1.abstractmethod
     def FitAligner(
         self,
         request: _gateway_service_pb2.FitAlignerRequest,
@@ -214,6 +230,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.PromoteAlignerResponse, _abc.Awaitable[_gateway_service_pb2.PromoteAlignerResponse]]:
         """Make an aligner the active one of a collection. Nothing is encoded again."""
+
+    @_abc_1.abstractmethod
+    def RollbackAligner(
+        self,
+        request: _gateway_service_pb2.RollbackAlignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.RollbackAlignerResponse, _abc.Awaitable[_gateway_service_pb2.RollbackAlignerResponse]]:
+        """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
 
     @_abc_1.abstractmethod
     def GetStatus(

@@ -577,3 +577,53 @@ class IndexWriterServiceSetAlignerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWriterServiceSetAlignerResponse: _TypeAlias = IndexWriterServiceSetAlignerResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceRollbackAlignerRequest(_message.Message):
+    """A collection to roll back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceRollbackAlignerRequest: _TypeAlias = IndexWriterServiceRollbackAlignerRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceRollbackAlignerResponse(_message.Message):
+    """It is rolled back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> _common_pb2.Collection:
+        """Output only. The collection, at its new revision."""
+
+    def __init__(
+        self,
+        *,
+        collection: _common_pb2.Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceRollbackAlignerResponse: _TypeAlias = IndexWriterServiceRollbackAlignerResponse  # noqa: Y015

@@ -75,6 +75,11 @@ class IndexWriterServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetAlignerRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetAlignerResponse.FromString,
                 _registered_method=True)
+        self.RollbackAligner = channel.unary_unary(
+                '/isthmus.v1.IndexWriterService/RollbackAligner',
+                request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.FromString,
+                _registered_method=True)
 
 
 class IndexWriterServiceServicer(object):
@@ -137,6 +142,13 @@ class IndexWriterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RollbackAligner(self, request, context):
+        """Make the aligner before the active one active again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexWriterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_IndexWriterServiceServicer_to_server(servicer, server):
                     servicer.SetAligner,
                     request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetAlignerRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetAlignerResponse.SerializeToString,
+            ),
+            'RollbackAligner': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackAligner,
+                    request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class IndexWriterService(object):
             '/isthmus.v1.IndexWriterService/SetAligner',
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetAlignerRequest.SerializeToString,
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackAligner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexWriterService/RollbackAligner',
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.FromString,
             options,
             channel_credentials,
             insecure,

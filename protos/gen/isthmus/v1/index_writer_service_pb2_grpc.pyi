@@ -49,6 +49,8 @@ class IndexWriterServiceStub:
     """Say which of these items are stored, and from which content."""
     SetAligner: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAlignerRequest, _index_writer_service_pb2.IndexWriterServiceSetAlignerResponse]
     """Make an aligner the active one of a collection."""
+    RollbackAligner: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest, _index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]
+    """Make the aligner before the active one active again."""
 
 @_typing.type_check_only
 class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
@@ -71,6 +73,8 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Say which of these items are stored, and from which content."""
     SetAligner: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAlignerRequest, _index_writer_service_pb2.IndexWriterServiceSetAlignerResponse]  # type: ignore[assignment]
     """Make an aligner the active one of a collection."""
+    RollbackAligner: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest, _index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]  # type: ignore[assignment]
+    """Make the aligner before the active one active again."""
 
 class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Applies mutations and says at which revision they are durable."""
@@ -138,5 +142,13 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceSetAlignerResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceSetAlignerResponse]]:
         """Make an aligner the active one of a collection."""
+
+    @_abc_1.abstractmethod
+    def RollbackAligner(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]]:
+        """Make the aligner before the active one active again."""
 
 def add_IndexWriterServiceServicer_to_server(servicer: IndexWriterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

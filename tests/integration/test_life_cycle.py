@@ -1,0 +1,87 @@
+"""The life of an aligner through the public API, on a collection of its own vectors: no encoder takes part."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from isthmus.client import Client, FailedPreconditionError, Item, Modality, SearchResult, SpacedVector
+from tests.harness.shared import SHARED_DATA, needs
+
+COCO = SHARED_DATA / "clip_coco" / "clip_vitb16_coco_val2017_250.npz"
+SPACE = "clip-vit-b-16@00c0c0a250c0c0a2"
+
+pytestmark = [needs(COCO), pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def vectors() -> dict[Modality, NDArray[np.float32]]:
+    """250 COCO photos and one caption of each, embedded by CLIP ViT-B/16."""
+    with np.load(COCO) as arrays:
+        return {"image": arrays["image"].astype(np.float32), "text": arrays["text"].astype(np.float32)}
+
+
+@pytest.fixture
+def collection(client: Client, vectors: dict[Modality, NDArray[np.float32]]) -> Iterator[str]:
+    """A fresh collection that holds them as pairs."""
+    name = f"coco-{uuid.uuid4().hex[:8]}"
+    dimension = vectors["image"].shape[1]
+    client.create_collection(
+        name, image_space=SPACE, text_space=SPACE, image_dimension=dimension, text_dimension=dimension
+    )
+    client.upsert(
+        name,
+        (
+            Item(id=f"{modality}-{row}", vector=SpacedVector(vector, modality=modality, space=SPACE), pair_key=f"{row}")
+            for modality, rows in vectors.items()
+            for row, vector in enumerate(rows)
+        ),
+    )
+    yield name
+    client.delete_collection(name)
+
+
+def _answers(result: SearchResult) -> list[tuple[object, ...]]:
+    return [(found.id, found.score, found.calibrated_score, found.probability) for found in result.neighbors]
+
+
+def _search(
+    client: Client, collection: str, vectors: dict[Modality, NDArray[np.float32]]
+) -> list[list[tuple[object, ...]]]:
+    """Return the answers to ten image queries and ten text queries, over both modalities."""
+    return [
+        _answers(client.search(collection, vector=SpacedVector(row, modality=modality, space=SPACE), top_k=50))
+        for modality, rows in vectors.items()
+        for row in rows[:10]
+    ]
+
+
+def test_after_a_rollback_every_answer_is_as_before_the_promotion(
+    client: Client, collection: str, vectors: dict[Modality, NDArray[np.float32]], tmp_path: Path
+) -> None:
+    """Fit, promote, search, roll back: scores, calibrated scores and probabilities are equal bit for bit."""
+    fitted = client.fit_aligner(collection, aligner_id=f"a{collection}", method="center")
+    assert client.get_aligner(fitted.aligner) == fitted
+    client.export_aligner(fitted.aligner, tmp_path)
+    assert client.import_aligner(tmp_path) == fitted
+    before = _search(client, collection, vectors)
+    promoted = client.promote_aligner(collection, fitted.aligner, allow_unverified=True)
+    assert promoted.aligner == fitted.aligner
+    assert _search(client, collection, vectors) != before
+    rolled_back = client.rollback_aligner(collection)
+    assert (rolled_back.aligner, rolled_back.revision) == ("", promoted.revision + 1)
+    assert _search(client, collection, vectors) == before
+
+
+def test_a_collection_that_never_had_another_aligner_is_not_rolled_back(client: Client, collection: str) -> None:
+    """The refusal has its reason, and nothing changes."""
+    revision = client.get_collection(collection).revision
+    with pytest.raises(FailedPreconditionError) as caught:
+        client.rollback_aligner(collection)
+    assert caught.value.reason == "NO_PREVIOUS_ALIGNER"
+    assert client.get_collection(collection).revision == revision
