@@ -54,7 +54,7 @@ def vectors(seed: int, count: int, dimension: int = DIMENSION) -> NDArray[np.flo
     return canonical(np.random.default_rng(seed).standard_normal((count, dimension)))
 
 
-def config(store_dir: Path, role: str, **options: Any) -> IndexConfig:
+def config(store_dir: Path | str, role: str, **options: Any) -> IndexConfig:
     """Return a configuration for tests: small groups, quick polling, no waiting for the disk."""
     settings = {"poll_interval_s": 0.02, "durability": "process", "compact_fan_out": 4, "search_threads": 2}
     return IndexConfig.load(role=role, store_dir=store_dir, **(settings | options))
@@ -72,7 +72,7 @@ async def running_writer(store_dir: Path, **options: Any) -> AsyncIterator[Write
 
 
 @contextlib.asynccontextmanager
-async def running_searcher(store_dir: Path, **options: Any) -> AsyncIterator[SearcherEngine]:
+async def running_searcher(store_dir: Path | str, **options: Any) -> AsyncIterator[SearcherEngine]:
     """Run a searcher."""
     engine = SearcherEngine(config(store_dir, "searcher", **options))
     await engine.start()
