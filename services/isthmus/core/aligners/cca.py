@@ -19,8 +19,11 @@ from isthmus.core.modality import Modality
 __all__ = ["CCA_DIMENSION_DEFAULT", "CcaAligner", "CcaFit", "fit_cca"]
 
 CCA_DIMENSION_DEFAULT: Final = 256
-_RIDGE: Final = 0.1
-"""Of the covariances, in units of their mean eigenvalue."""
+_RIDGES: Final = (3.0, 1.0, 0.3, 0.1, 0.03)
+_RIDGE_OF_FEW: Final = 1.0
+_CHOICE_PAIRS_MIN: Final = 20
+"""Pairs below which a fifth of them says nothing about the ridge."""
+_JUDGED_PART: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +65,15 @@ class CcaAligner(AffineAligner):
     one_space: ClassVar[bool] = False
 
 
-def fit_cca(pairs: FitPairs, *, dimension: int | None = None, ridge: float = _RIDGE) -> CcaFit:
+def fit_cca(pairs: FitPairs, *, dimension: int | None = None, ridge: float | None = None, seed: int = 0) -> CcaFit:
     """Find the maps in closed form, in float64.
 
     Args:
         pairs: Of one raw space, or of two of any dimensions; at least 2k.
         dimension: k, at most either raw dimension; None takes the largest that dimensions and pairs allow, up to 256.
-        ridge: Added to both covariances, in units of their mean eigenvalue; above 0.
+        ridge: r, added to both covariances, in units of their mean eigenvalue; above 0. None takes the one of 5
+            between 0.03 and 3 that ranks a fifth of the pairs best when fitted to the others.
+        seed: Of the choice of that fifth.
 
     Raises:
         NotEnoughItemsError: There are fewer than 2k pairs.
@@ -79,30 +84,76 @@ def fit_cca(pairs: FitPairs, *, dimension: int | None = None, ridge: float = _RI
     if not 1 <= chosen <= most:
         msg = f"dimension: must be from 1 to {most}, the smaller raw dimension"
         raise OptionError(msg)
-    if ridge <= 0.0:
+    if ridge is not None and ridge <= 0.0:
         msg = "ridge: must be above 0, so that the covariances can be inverted"
         raise OptionError(msg)
     require_pairs(pairs, 2 * chosen, method=CcaFit.method, remedy="add pairs, or name a smaller dimension")
-    x, y = pairs.matched()
-    mean = {Modality.IMAGE: pairs.images.mean(axis=0, dtype=np.float64), Modality.TEXT: y.mean(axis=0)}
-    x, y = x - mean[Modality.IMAGE], y - mean[Modality.TEXT]
-    image_root = _inverse_root(x.T @ x / len(x), ridge)
-    text_root = _inverse_root(y.T @ y / len(y), ridge)
-    left, correlation, right = np.linalg.svd(image_root @ (x.T @ y / len(y)) @ text_root, full_matrices=False)
-    correlation = correlation[:chosen]
-    image_weight = correlation[:, None] * (left[:, :chosen].T @ image_root)
-    text_weight = correlation[:, None] * (right[:chosen] @ text_root)
-    signs = fixed_signs(image_weight)
-    return CcaFit(
-        mean=mean,
-        weight={Modality.IMAGE: signs * image_weight, Modality.TEXT: signs * text_weight},
-        correlation=correlation,
-        ridge=ridge,
-    )
+    if ridge is None:
+        ridge = _chosen_ridge(pairs, chosen, seed=seed)
+    return _Moments.of(pairs).solve(chosen, ridge)
 
 
-def _inverse_root(covariance: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    values, vectors = np.linalg.eigh(covariance)
-    lifted = np.maximum(values, 0.0) + ridge * max(float(values.mean()), np.finfo(np.float64).tiny)
+@dataclass(frozen=True, kw_only=True)
+class _Moments:
+    """Means and covariances of pairs: all that a solution needs, whatever the ridge."""
+
+    mean: Mapping[Modality, NDArray[np.float64]]
+    image: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Eigenvalues and eigenvectors of the images' covariance."""
+    text: tuple[NDArray[np.float64], NDArray[np.float64]]
+    cross: NDArray[np.float64]
+    """(d, e)."""
+
+    @classmethod
+    def of(cls, pairs: FitPairs) -> _Moments:
+        x, y = pairs.matched()
+        mean = {Modality.IMAGE: pairs.images.mean(axis=0, dtype=np.float64), Modality.TEXT: y.mean(axis=0)}
+        x, y = x - mean[Modality.IMAGE], y - mean[Modality.TEXT]
+        count = len(y)
+        image_values, image_vectors = np.linalg.eigh(x.T @ x / count)
+        text_values, text_vectors = np.linalg.eigh(y.T @ y / count)
+        return cls(
+            mean=mean, image=(image_values, image_vectors), text=(text_values, text_vectors), cross=x.T @ y / count
+        )
+
+    def solve(self, dimension: int, ridge: float) -> CcaFit:
+        image_root, text_root = _inverse_root(*self.image, ridge), _inverse_root(*self.text, ridge)
+        left, correlation, right = np.linalg.svd(image_root @ self.cross @ text_root, full_matrices=False)
+        correlation = correlation[:dimension]
+        image_weight = correlation[:, None] * (left[:, :dimension].T @ image_root)
+        text_weight = correlation[:, None] * (right[:dimension] @ text_root)
+        signs = fixed_signs(image_weight)
+        return CcaFit(
+            mean=self.mean,
+            weight={Modality.IMAGE: signs * image_weight, Modality.TEXT: signs * text_weight},
+            correlation=correlation,
+            ridge=ridge,
+        )
+
+
+def _chosen_ridge(pairs: FitPairs, dimension: int, *, seed: int) -> float:
+    """Return the ridge by which captions left out of a fit rank their images best, by mean reciprocal rank."""
+    order = np.random.default_rng(seed).permutation(len(pairs.images))
+    judged = np.isin(np.arange(len(pairs.images)), order[: max(1, len(order) // _JUDGED_PART)])
+    if pairs.pair_count < _CHOICE_PAIRS_MIN or not judged[pairs.owners].any() or judged[pairs.owners].all():
+        return _RIDGE_OF_FEW
+    moments = _Moments.of(pairs.subset(~judged))
+    rest = pairs.subset(judged)
+
+    def worth(tried: float) -> float:
+        tensors = moments.solve(dimension, tried).tensors()
+        images, texts = (
+            Affine.from_tensors(tensors, modality, parts=CcaAligner.parts[modality]).apply(rest.vectors(modality))
+            for modality in Modality
+        )
+        scores = texts @ images.T
+        match = scores[np.arange(len(scores)), rest.owners][:, None]
+        return float((1.0 / (1.0 + (scores > match).sum(axis=1))).mean())
+
+    return max(_RIDGES, key=worth)
+
+
+def _inverse_root(values: NDArray[np.float64], vectors: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    lifted = np.maximum(values, 0.0) + ridge * max(float(values.mean()), float(np.finfo(np.float64).tiny))
     root: NDArray[np.float64] = (vectors / np.sqrt(lifted)) @ vectors.T
     return root

@@ -77,7 +77,7 @@ _FITTERS: Final[Mapping[str, Callable[[FitPairs, FitOptions], FitResult]]] = Map
         "shift": lambda pairs, options: fit_shift(pairs, strength=options.strength),
         "standardize": lambda pairs, options: fit_standardize(pairs, strength=options.strength),
         "procrustes": lambda pairs, options: fit_procrustes(pairs, strength=options.strength),
-        "cca": lambda pairs, options: fit_cca(pairs, dimension=options.dimension),
+        "cca": lambda pairs, options: fit_cca(pairs, dimension=options.dimension, seed=options.seed),
         "ridge": lambda pairs, _: fit_ridge(pairs),
         "spectral": lambda pairs, options: fit_spectral(
             pairs, dimension=options.dimension, by_sigma=options.by_sigma, lift=options.lift, seed=options.seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -110,6 +110,18 @@ class FitPairs:
     def vectors(self, modality: Modality) -> NDArray[np.float32]:
         """Return the rows of one modality."""
         return self.images if modality is Modality.IMAGE else self.texts
+
+    def subset(self, chosen: NDArray[np.bool_]) -> FitPairs:
+        """Return some images, (n,) True for each, with their texts.
+
+        Raises:
+            NotEnoughItemsError: A modality would be empty.
+        """
+        place = np.cumsum(chosen) - 1
+        texts = chosen[self.owners]
+        return replace(
+            self, images=self.images[chosen], texts=self.texts[texts], owners=place[self.owners[texts]].astype(np.intp)
+        )
 
     def matched(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return (m, d) and (m, e) float64 rows that belong together, one a text."""
