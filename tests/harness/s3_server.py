@@ -49,7 +49,7 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def object_names(self, prefix: str = "") -> list[str]:
         """Return the names of all objects below a prefix."""
         pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=_BUCKET, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]

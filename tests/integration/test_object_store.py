@@ -215,13 +215,13 @@ def test_a_searcher_sees_unasked_what_was_written_and_what_was_deleted(s3: S3Ser
         for searcher in index.searchers:
             _wait(lambda searcher=searcher: len(searcher.GetItems(ask, timeout=10).items) == 1)
         print(f"seen after {time.monotonic() - written_s:.2f} s")
-        assert any(".lance/data/" in key for key in s3.keys(f"followed/{TENANT}/"))
+        assert any(".lance/data/" in key for key in s3.object_names(f"followed/{TENANT}/"))
         index.writer.DeleteCollection(
             index_writer_service_pb2.IndexWriterServiceDeleteCollectionRequest(name="things", request_id="bye")
         )
         for searcher in index.searchers:
             _wait(lambda searcher=searcher: _code(lambda: searcher.GetItems(ask, timeout=10)) == "NOT_FOUND")
-        left = [key for key in s3.keys(f"followed/{TENANT}/") if not key.endswith("/")]
+        left = [key for key in s3.object_names(f"followed/{TENANT}/") if not key.endswith("/")]
         assert left
         assert all(key.startswith(f"followed/{TENANT}/catalog.lance/") for key in left)
 

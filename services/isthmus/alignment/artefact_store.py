@@ -1,7 +1,4 @@
-"""Where artefacts lie: shipped ones beside this module, the tenants' own under the data directory.
-
-    <folder>/<tenant>/<aligner_id>/<revision>/   manifest.json, aligner.safetensors: whole or not there, never changed
-    <folder>/<tenant>/<aligner_id>/arrivals.json the revisions as they came, with the request that brought each
+"""Where artefacts lie: shipped ones beside this module, the tenants' own in a folder or in an object store.
 
 A shipped aligner is every tenant's, read-only, and older than anything a tenant keeps under the same name. Blocking;
 call it from a thread.
@@ -9,54 +6,50 @@ call it from a thread.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
-import tempfile
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from isthmus.alignment.kept import KeptArtefacts
+from isthmus.alignment.kept_in_folder import KeptInFolder
+from isthmus.alignment.kept_in_object_store import KeptInObjectStore
 from isthmus.core.aligners import MANIFEST_NAME, Artefact, load_aligner
 from isthmus.core.errors import ArtefactError
+from isthmus.runtime.base.object_store import ObjectStore
 
-__all__ = ["SHIPPED_FOLDER", "Arrival", "ArtefactStore"]
+__all__ = ["SHIPPED_FOLDER", "ArtefactStore"]
 
 log = logging.getLogger("isthmus.alignment")
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "shipped"
 """Artefacts that come with Isthmus."""
 
-_ARRIVALS_NAME: Final = "arrivals.json"
 _NOTICE_NAME: Final = "NOTICE"
 """File beside a shipped artefact: one line that a person must know before using it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrival:
-    """A revision and the request that brought it."""
-
-    revision: str
-    request_id: str
 
 
 class ArtefactStore:
     """Artefacts of all tenants.
 
     Args:
-        folder: Made when absent.
+        location: A folder, made when absent, or the URI of a place in an object store.
+        reach: How an object store is reached.
         shipped: Folder of folders with artefacts that every tenant sees.
 
     Raises:
         ArtefactError: A shipped artefact is damaged, or two have one name.
+        UnavailableError: BACKEND_UNAVAILABLE; the object store cannot be reached.
     """
 
-    def __init__(self, folder: Path, *, shipped: Path = SHIPPED_FOLDER) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
+    def __init__(
+        self, location: Path | str, *, reach: ObjectStore | None = None, shipped: Path = SHIPPED_FOLDER
+    ) -> None:
+        self._kept: KeptArtefacts = (
+            KeptInFolder(location)
+            if isinstance(location, Path)
+            else KeptInObjectStore(location, reach=reach or ObjectStore())
+        )
         found = sorted(shipped.glob(f"*/{MANIFEST_NAME}"))
         artefacts = [Artefact.load(manifest.parent) for manifest in found]
         self._shipped: Mapping[str, Artefact] = {artefact.manifest.aligner_id: artefact for artefact in artefacts}
@@ -82,9 +75,7 @@ class ArtefactStore:
 
     def names(self, tenant: str) -> list[str]:
         """Return the names of all aligners the tenant sees, sorted."""
-        own = self._folder / tenant
-        kept = {path.name for path in own.iterdir() if path.is_dir()} if own.is_dir() else set()
-        return sorted(kept | self._shipped.keys())
+        return sorted(self._kept.names(tenant) | self._shipped.keys())
 
     def newest(self, tenant: str) -> list[Artefact]:
         """Return the newest revision of every aligner the tenant sees, by name.
@@ -111,17 +102,17 @@ class ArtefactStore:
         shipped = self._shipped.get(aligner_id)
         if shipped is not None and shipped.revision == revision:
             return shipped
-        revisions = [arrival.revision for arrival in self._arrivals(tenant, aligner_id)]
+        revisions = [arrival.revision for arrival in self._kept.arrivals(tenant, aligner_id)]
         wanted = revision if revision is not None else (revisions[-1] if revisions else None)
         if wanted is None:
             return shipped
         if wanted not in revisions:
             return None
-        return Artefact.load(self._home(tenant, aligner_id) / wanted, expected_revision=wanted)
+        return self._kept.load(tenant, aligner_id, wanted)
 
     def brought_by(self, tenant: str, aligner_id: str, request_id: str) -> str | None:
         """Return the revision that a request brought, or None when it brought none."""
-        for arrival in self._arrivals(tenant, aligner_id):
+        for arrival in self._kept.arrivals(tenant, aligner_id):
             if arrival.request_id == request_id:
                 return arrival.revision
         return None
@@ -131,48 +122,10 @@ class ArtefactStore:
 
         Raises:
             OSError: The folder cannot be written.
+            UnavailableError: BACKEND_UNAVAILABLE; the object store did not confirm it.
         """
         name, revision = artefact.manifest.aligner_id, artefact.revision
-        with self._lock:
-            arrivals = self._arrivals(tenant, name)
-            if not arrivals and name in self._shipped and self._shipped[name].revision == revision:
-                return
-            home = self._home(tenant, name)
-            known = any(arrival.revision == revision for arrival in arrivals)
-            try:
-                artefact.save(home / revision)
-            except FileExistsError:
-                # Damaged since, or cut off by a crash before it was promised: what came now verifies, that does not.
-                shutil.rmtree(home / revision)
-                artefact.save(home / revision)
-            if not known:
-                _write_arrivals(home, [*arrivals, Arrival(revision=revision, request_id=request_id)])
-
-    def _home(self, tenant: str, aligner_id: str) -> Path:
-        return self._folder / tenant / aligner_id
-
-    def _arrivals(self, tenant: str, aligner_id: str) -> list[Arrival]:
-        try:
-            text = (self._home(tenant, aligner_id) / _ARRIVALS_NAME).read_text()
-        except FileNotFoundError:
-            return []
-        try:
-            return [Arrival(**entry) for entry in json.loads(text)]
-        except (TypeError, ValueError) as error:
-            msg = "aligner: the list of its revisions is damaged"
-            raise ArtefactError(msg) from error
-
-
-def _write_arrivals(home: Path, arrivals: Sequence[Arrival]) -> None:
-    """Replace the list in one step, so that a reader and a crash see the old one or the new one."""
-    text = json.dumps([vars(arrival) for arrival in arrivals], indent=2) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=home, prefix=f".{_ARRIVALS_NAME}-", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(home / _ARRIVALS_NAME)
-    descriptor = os.open(home, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        shipped = self._shipped.get(name)
+        if shipped is not None and shipped.revision == revision and not self._kept.arrivals(tenant, name):
+            return
+        self._kept.keep(tenant, artefact, request_id=request_id)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from isthmus.runtime.base.object_store import Location, ObjectStore
 from isthmus.runtime.base.server_config import CallerConfig
 
 __all__ = ["AlignmentConfig"]
@@ -19,8 +20,13 @@ class AlignmentConfig(CallerConfig):
         env_prefix="ISTHMUS_ALIGNMENT_", frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    aligners_dir: Path = Path("isthmus-data/aligners")
-    """Where artefacts lie; made when absent."""
+    aligners_dir: Location = Path("isthmus-data/aligners")
+    """Where artefacts lie: a folder, made when absent, or `s3://BUCKET/PREFIX` (`gs://`, `az://`), which several
+    alignment processes may share."""
+    aligners_endpoint: str = Field(default="", pattern=r"^(https?://.+)?$")
+    """Of an object store that speaks S3 and is not AWS; unset leaves it to AWS_ENDPOINT_URL."""
+    aligners_region: str = ""
+    """Of the bucket; unset leaves it to AWS_REGION."""
     index_search_address: str = "127.0.0.1:7485"
     """The index searcher, which items are read from."""
     job_threads_count: int = Field(default=1, ge=1, le=64)
@@ -37,3 +43,8 @@ class AlignmentConfig(CallerConfig):
     """Names of aligners a tenant may have, the shipped ones included; a list holds them all."""
     cached_aligners_count: int = Field(default=16, ge=1)
     """Aligners kept ready to be applied."""
+
+    @property
+    def object_store(self) -> ObjectStore:
+        """Return how an object store is reached."""
+        return ObjectStore(endpoint=self.aligners_endpoint, region=self.aligners_region)

@@ -234,7 +234,7 @@ class AlignmentEngine:
 
     def _open(self) -> ArtefactStore:
         with translated(stored=True):
-            store = ArtefactStore(self._config.aligners_dir)
+            store = ArtefactStore(self._config.aligners_dir, reach=self._config.object_store)
         for artefact in store.shipped:
             aligner = load_aligner(artefact)
             for modality in Modality:
