@@ -33,7 +33,7 @@ def captions_by_photo() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def halves() -> tuple[FitPairs, FitPairs]:
-    """What is fitted, and what is searched: `default_rng(0).permutation`, the first 1,113 photos and the other 1,000."""
+    """What is fitted and what is searched: of `default_rng(0).permutation` the first 1,113 photos, the other 1,000."""
     with np.load(CLIP_FLICKR8K) as stored:
         names = [Path(str(name)).name for name in stored["filename"]]
         images = stored["image"].astype(np.float32)

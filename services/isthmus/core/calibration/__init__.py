@@ -5,15 +5,23 @@ from __future__ import annotations
 from isthmus.core.calibration.calibration import Calibration, CalibrationSource, ScoreCurve
 from isthmus.core.calibration.estimate import SAMPLE_LIMIT, SAMPLE_MINIMUM, calibration_sample, estimate_calibration
 from isthmus.core.calibration.fit import FIT_LIMIT, fit_calibration
+from isthmus.core.calibration.reliability import Reliability, answer_reliability, reliability
+from isthmus.core.calibration.thresholds import FALSE_ACCEPT_RATES, AcceptThresholds, Impostor
 
 __all__ = [
+    "FALSE_ACCEPT_RATES",
     "FIT_LIMIT",
     "SAMPLE_LIMIT",
     "SAMPLE_MINIMUM",
+    "AcceptThresholds",
     "Calibration",
     "CalibrationSource",
+    "Impostor",
+    "Reliability",
     "ScoreCurve",
+    "answer_reliability",
     "calibration_sample",
     "estimate_calibration",
     "fit_calibration",
+    "reliability",
 ]

@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isthmus.core.calibration.thresholds import AcceptThresholds
 from isthmus.core.errors import CoreError
 from isthmus.core.modality import Modality
 
@@ -87,6 +88,8 @@ class Calibration:
 
     source: CalibrationSource
     curves: Mapping[tuple[Modality, Modality], ScoreCurve]
+    thresholds: AcceptThresholds | None = None
+    """When to say "no such item", if that was fitted."""
 
     def __post_init__(self) -> None:
         """Check that no pair is missing."""
@@ -126,7 +129,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back to an equal calibration."""
-        return {
+        document: dict[str, Any] = {
             "source": self.source.value,
             "curves": {
                 f"{query}_{item}": {
@@ -138,6 +141,9 @@ class Calibration:
                 for (query, item), curve in sorted(self.curves.items())
             },
         }
+        if self.thresholds is not None:
+            document["thresholds"] = self.thresholds.to_dict()
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Calibration:
@@ -152,10 +158,12 @@ class Calibration:
                 (query, item): ScoreCurve(**{k: float(v) for k, v in document["curves"][f"{query}_{item}"].items()})
                 for query, item in MODALITY_PAIRS
             }
+            found = document.get("thresholds")
+            thresholds = None if found is None else AcceptThresholds.from_dict(found)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             msg = "calibration: a field is missing, unknown or malformed"
             raise CoreError(msg) from error
-        return cls(source=source, curves=curves)
+        return cls(source=source, curves=curves, thresholds=thresholds)
 
 
 def floor_scale(scale: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from isthmus.core.calibration.calibration import (
     floor_scale,
 )
 from isthmus.core.calibration.estimate import SAMPLE_MINIMUM, best_impostors
+from isthmus.core.calibration.thresholds import AcceptThresholds, Impostor, conformal_thresholds
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.keys import key_codes
 from isthmus.core.modality import Modality
@@ -29,6 +31,7 @@ _CANDIDATES: Final = 200
 """Best-scoring items a query that its curve is fitted on: the merge never decides about the rest."""
 _MATCHES_MINIMUM: Final = 32
 """Matches below which a modality pair has no curve of its own."""
+_STRANGER_ROWS: Final = 1_000
 _SLOPE_MIN: Final = 0.01
 _TOLERANCE: Final = 1e-7
 _BLOCK_ROWS: Final = 256
@@ -40,6 +43,8 @@ def fit_calibration(
     *,
     image_keys: Sequence[str | None],
     text_keys: Sequence[str | None],
+    image_queries: NDArray[np.float32] | None = None,
+    text_queries: NDArray[np.float32] | None = None,
 ) -> Calibration:
     """Fit location, scale and match probability of each modality pair.
 
@@ -54,9 +59,11 @@ def fit_calibration(
         text_vectors: (m, d) float32, rows unit-norm, aligned; m from 64 to 8,192.
         image_keys: n pair keys; None or empty where an item has none.
         text_keys: m pair keys.
+        image_queries: (n, d) what the images look like as queries, where an aligner tells queries from items.
+        text_queries: (m, d) what the texts look like as queries.
 
     Returns:
-        A FITTED calibration.
+        A FITTED calibration, with the thresholds for saying "no such item".
 
     Raises:
         ShapeError: Lengths do not agree, or there are too many vectors.
@@ -73,13 +80,20 @@ def fit_calibration(
         raise NotEnoughItemsError(msg)
 
     image_codes, text_codes = key_codes(image_keys, text_keys)
-    vectors = {Modality.IMAGE: image_vectors, Modality.TEXT: text_vectors}
-    codes = {Modality.IMAGE: image_codes, Modality.TEXT: text_codes}
-    standard = {pair: _location_and_scale(*pair, vectors=vectors, codes=codes, count=count) for pair in MODALITY_PAIRS}
+    sides = _Sides(
+        queries={
+            Modality.IMAGE: image_vectors if image_queries is None else image_queries,
+            Modality.TEXT: text_vectors if text_queries is None else text_queries,
+        },
+        items={Modality.IMAGE: image_vectors, Modality.TEXT: text_vectors},
+        codes={Modality.IMAGE: image_codes, Modality.TEXT: text_codes},
+    )
+    best = {pair: _best_impostors(*pair, sides=sides, count=count) for pair in MODALITY_PAIRS}
+    standard = {pair: (float(found.mean()), floor_scale(float(found.std()))) for pair, found in best.items()}
     lines: dict[tuple[Modality, Modality], tuple[float, float]] = {}
     # Across the modalities first: those lines must exist, the others may have to borrow them.
     for query, item in sorted(MODALITY_PAIRS, key=lambda pair: pair[0] is pair[1]):
-        scores, matches = _candidates(query, item, vectors=vectors, codes=codes)
+        scores, matches = _candidates(query, item, sides=sides)
         if matches.sum() >= _MATCHES_MINIMUM:
             location, scale = standard[query, item]
             lines[query, item] = _logistic((scores - location) / scale, matches)
@@ -88,58 +102,76 @@ def fit_calibration(
         else:
             msg = f"pairs: {int(matches.sum())} matches to calibrate on, at least {_MATCHES_MINIMUM}"
             raise NotEnoughItemsError(msg)
-    return Calibration(
-        source=CalibrationSource.FITTED,
-        curves={
-            pair: ScoreCurve(
-                location=standard[pair][0], scale=standard[pair][1], slope=lines[pair][0], intercept=lines[pair][1]
-            )
-            for pair in MODALITY_PAIRS
-        },
-    )
+    curves = {
+        pair: ScoreCurve(
+            location=standard[pair][0], scale=standard[pair][1], slope=lines[pair][0], intercept=lines[pair][1]
+        )
+        for pair in MODALITY_PAIRS
+    }
+    thresholds: dict[tuple[Impostor, Modality, Modality], tuple[float | None, ...]] = {}
+    for query, item in MODALITY_PAIRS:
+        merge_score = curves[query, item].merge_score
+        thresholds[Impostor.BEST, query, item] = conformal_thresholds(merge_score(best[query, item]))
+        thresholds[Impostor.SINGLE, query, item] = conformal_thresholds(merge_score(_strangers(query, item, sides)))
+    return Calibration(source=CalibrationSource.FITTED, curves=curves, thresholds=AcceptThresholds(scores=thresholds))
 
 
-def _location_and_scale(
-    query: Modality,
-    item: Modality,
-    *,
-    vectors: Mapping[Modality, NDArray[np.float32]],
-    codes: Mapping[Modality, NDArray[np.int64]],
-    count: int,
-) -> tuple[float, float]:
-    """Return mean and standard deviation of the best impostor among `count` items, evenly spread over all."""
-    rows = {modality: np.linspace(0, len(vectors[modality]) - 1, count).astype(np.intp) for modality in (query, item)}
+@dataclass(frozen=True, kw_only=True)
+class _Sides:
+    """What is compared: per modality rows as queries, rows as items, and codes of pair keys."""
+
+    queries: Mapping[Modality, NDArray[np.float32]]
+    items: Mapping[Modality, NDArray[np.float32]]
+    codes: Mapping[Modality, NDArray[np.int64]]
+
+
+def _best_impostors(query: Modality, item: Modality, *, sides: _Sides, count: int) -> NDArray[np.float64]:
+    """Return the scores of the best impostors among `count` items, evenly spread over all."""
+    rows = {m: np.linspace(0, len(sides.items[m]) - 1, count).astype(np.intp) for m in (query, item)}
     best = best_impostors(
-        vectors[query][rows[query]],
-        vectors[item][rows[item]],
-        query_codes=codes[query][rows[query]],
-        item_codes=codes[item][rows[item]],
+        sides.queries[query][rows[query]],
+        sides.items[item][rows[item]],
+        query_codes=sides.codes[query][rows[query]],
+        item_codes=sides.codes[item][rows[item]],
         same=query is item,
     )
     if len(best) < SAMPLE_MINIMUM:
         msg = f"vectors: {len(best)} queries with an impostor to calibrate on, at least {SAMPLE_MINIMUM}"
         raise NotEnoughItemsError(msg)
-    return float(best.mean()), floor_scale(float(best.std()))
+    return best
+
+
+def _strangers(query: Modality, item: Modality, sides: _Sides) -> NDArray[np.float64]:
+    """Return the scores of pairs that do not belong together, of up to 1,000 evenly spread rows a side."""
+    rows = {
+        m: np.linspace(0, len(sides.items[m]) - 1, min(len(sides.items[m]), _STRANGER_ROWS)).astype(np.intp)
+        for m in (query, item)
+    }
+    scores = sides.queries[query][rows[query]] @ sides.items[item][rows[item]].T
+    apart = sides.codes[query][rows[query], None] != sides.codes[item][rows[item]]
+    if query is item:
+        np.fill_diagonal(apart, val=False)
+    strangers: NDArray[np.float64] = scores[apart].astype(np.float64)
+    return strangers
 
 
 def _candidates(
     query: Modality,
     item: Modality,
     *,
-    vectors: Mapping[Modality, NDArray[np.float32]],
-    codes: Mapping[Modality, NDArray[np.int64]],
+    sides: _Sides,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the scores of each query's best candidates and which of them match, flat."""
     scores: list[NDArray[np.float64]] = []
     matches: list[NDArray[np.bool_]] = []
-    for rows in _blocks(len(vectors[query])):
-        block = (vectors[query][rows] @ vectors[item].T).astype(np.float64)
+    for rows in _blocks(len(sides.queries[query])):
+        block = (sides.queries[query][rows] @ sides.items[item].T).astype(np.float64)
         if query is item:
             block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
         depth = min(_CANDIDATES, block.shape[1])
         top = np.argpartition(-block, depth - 1, axis=1)[:, :depth]
         top_scores = np.take_along_axis(block, top, axis=1)
-        top_matches = codes[query][rows, None] == codes[item][top]
+        top_matches = sides.codes[query][rows, None] == sides.codes[item][top]
         real = np.isfinite(top_scores)
         scores.append(top_scores[real])
         matches.append(top_matches[real])
