@@ -1,4 +1,4 @@
-"""`isthmus up`: the whole mesh in one process."""
+"""`isthmus up`: the whole mesh on this machine."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def up(
     ] = None,
     port: Annotated[
         int | None, typer.Option(help="Port on 127.0.0.1; 0 picks a free one.", show_default="7480", min=0, max=65_535)
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="What hosts the services: embedded (this process) or ray.", metavar="ENGINE", show_default="embedded"
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Join this Ray cluster.", metavar="HOST:PORT", show_default="a local one of its own"),
     ] = None,
     redis: Annotated[
         str | None, typer.Option(help="Cache in this Redis.", metavar="URL", show_default="one of its own")
@@ -67,6 +77,8 @@ def up(
             _run(
                 data_dir=data_dir,
                 port=port,
+                engine=engine,
+                ray_address=ray_address,
                 redis=redis,
                 encoder=encoder,
                 image_encoder=image_encoder,
@@ -83,7 +95,7 @@ def _run(**options: object) -> int:
     if sys.stderr.isatty():
         note("starting the mesh; loading the encoders takes some seconds")
     try:
-        from isthmus.deploy.embedded import EmbeddedConfig, run
+        from isthmus.deploy.up import EmbeddedConfig, run
     except ImportError as error:
         raise missing_extra(error, extra="serve", what="`isthmus up`") from error
     try:
@@ -92,6 +104,8 @@ def _run(**options: object) -> int:
         raise UsageError(_first_complaint(error)) from error
     try:
         return run(config)
+    except ImportError as error:
+        raise missing_extra(error, extra="ray", what="`isthmus up --engine ray`") from error
     except OSError as error:
         raise CommandError(error.strerror or str(error), reason="START_FAILED", hint=_BUSY_HINT) from error
     except ValueError as error:  # a model that cannot be loaded, a URL that is none

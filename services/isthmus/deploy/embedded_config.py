@@ -18,6 +18,10 @@ class EmbeddedConfig(ProcessConfig):
 
     model_config = SettingsConfigDict(env_prefix="ISTHMUS_UP_", frozen=True, extra="forbid", env_ignore_empty=True)
 
+    engine: Literal["embedded", "ray"] = "embedded"
+    """What hosts the services behind the gateway: this process, or Ray Serve."""
+    ray_address: str | None = None
+    """A Ray cluster to join, `HOST:PORT` or `auto`; unset starts a local one. Its nodes see the same data directory."""
     data_dir: Path = Path("isthmus-data")
     """Where collections, aligners, converted weights and sockets lie; made when absent."""
     host: Literal["127.0.0.1", "localhost", "[::1]"] = "127.0.0.1"
@@ -44,11 +48,14 @@ class EmbeddedConfig(ProcessConfig):
     """Least severe level that is logged."""
 
     @model_validator(mode="after")
-    def _check_encoders(self) -> Self:
+    def _check_together(self) -> Self:
         if self.encoder is not None and (self.image_encoder or self.text_encoder):
             msg = "--encoder names both towers: leave --image-encoder and --text-encoder out"
             raise ValueError(msg)
         if (self.image_encoder is None) != (self.text_encoder is None):
             msg = "--image-encoder and --text-encoder go together"
+            raise ValueError(msg)
+        if self.ray_address is not None and self.engine != "ray":
+            msg = "--ray-address needs --engine ray"
             raise ValueError(msg)
         return self

@@ -10,6 +10,8 @@ from typing import Self
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.service import build as build_alignment
 from isthmus.deploy.embedded_config import EmbeddedConfig
+from isthmus.deploy.serve_config import serve_address
+from isthmus.deploy.serve_settings import ServeSettings
 from isthmus.gateway.config import GatewayConfig
 from isthmus.gateway.service import build as build_gateway
 from isthmus.image_encoder.config import ImageEncoderConfig
@@ -38,6 +40,11 @@ class MeshAddresses:
         """Name a unix socket in `folder` for each."""
         names = ("image_encoder", "text_encoder", "alignment", "index_writer", "index_search")
         return cls(**{name: f"unix:{folder / name}.sock" for name in names})
+
+    @classmethod
+    def on_serve(cls, settings: ServeSettings, *, host: str) -> Self:
+        """Name each application of Ray Serve at a node of its cluster."""
+        return cls(**{name: serve_address(settings, name, host=host) for name in settings.applications()})
 
 
 def back_services(config: EmbeddedConfig, addresses: MeshAddresses) -> Iterator[tuple[Hosted, str]]:

@@ -6,7 +6,6 @@ Nothing here imports Ray: the gateway's image and the tests of the manifests bui
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from isthmus.deploy.serve_settings import ApplicationSettings, EncoderSettings, ScalableSettings, ServeSettings
@@ -59,14 +58,8 @@ def serve_address(settings: ServeSettings, application: str, *, host: str = "127
     return f"serve://{host}:{settings.grpc_port}/{application}"
 
 
-def ray_environment(settings: ServeSettings, *, scratch_dir: Path | None = None) -> dict[str, str]:
-    """Return the variables that must be set before `ray start`, on every node, and wherever `serve` is called.
-
-    Args:
-        settings: The mesh.
-        scratch_dir: Where HAProxy keeps its config and sockets; unset leaves Ray's default, which only one Ray of a
-            machine can use.
-    """
+def ray_environment(settings: ServeSettings) -> dict[str, str]:
+    """Return the variables that must be set before `ray start`, on every node, and wherever `serve` is called."""
     variables = {
         "RAY_AUTH_MODE": settings.auth,
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(settings.message_max_bytes),
@@ -75,13 +68,13 @@ def ray_environment(settings: ServeSettings, *, scratch_dir: Path | None = None)
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     if settings.ingress == "haproxy":
-        variables |= _haproxy_environment(settings, scratch_dir)
+        variables |= _haproxy_environment(settings)
     return variables
 
 
-def _haproxy_environment(settings: ServeSettings, scratch_dir: Path | None) -> dict[str, str]:
+def _haproxy_environment(settings: ServeSettings) -> dict[str, str]:
     window, streams = str(settings.http2_window_bytes), str(settings.concurrent_streams_count)
-    variables = {
+    return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{settings.drain_s:g}",
@@ -92,15 +85,6 @@ def _haproxy_environment(settings: ServeSettings, scratch_dir: Path | None) -> d
         "RAY_SERVE_HAPROXY_H2_FE_MAX_CONCURRENT_STREAMS": streams,
         "RAY_SERVE_HAPROXY_H2_BE_MAX_CONCURRENT_STREAMS": streams,
     }
-    if scratch_dir is not None:
-        variables |= {
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch_dir / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch_dir / "admin.sock"),
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch_dir / "metrics.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch_dir),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch_dir / "server-state"),
-        }
-    return variables
 
 
 def _application(name: str, application: ApplicationSettings, settings: ServeSettings) -> dict[str, Any]:

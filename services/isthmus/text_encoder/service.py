@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isthmus.runtime.base.dummies import DUMMY_TEXT
 from isthmus.runtime.rpc.encoder_servicer import hosted_encoder
 from isthmus.runtime.rpc.server import Hosted
 from isthmus.text_encoder.config import TextEncoderConfig
@@ -12,4 +13,4 @@ __all__ = ["build"]
 
 def build(config: TextEncoderConfig) -> Hosted:
     """Make the service; it loads its model when it is warmed."""
-    return hosted_encoder("text_encoder", text_encoder_engine(config))
+    return hosted_encoder("text_encoder", text_encoder_engine(config), dummy=DUMMY_TEXT)

@@ -72,7 +72,7 @@ class Scripted(EncoderServiceServicer, IndexSearchServiceServicer):
         """Do what the test says."""
         if self.streaming is not None:
             async for _ in self.streaming():
-                yield index_search_service_pb2.ReadItemsResponse()
+                yield index_search_service_pb2.ReadItemsResponse(ids=["one"])
 
     def hosted(self, *, public: bool = False, receive_max_bytes: int = 1 << 20, max_calls: int = 100) -> Hosted:
         """Return it as a service that can be hosted."""

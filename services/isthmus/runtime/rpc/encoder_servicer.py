@@ -10,6 +10,7 @@ import grpc
 
 from isthmus.core.modality import Modality
 from isthmus.encoders.engine import EncoderEngine, EncodeResult
+from isthmus.encoders.probe import EncoderProbe
 from isthmus.runtime.base import context
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT
@@ -96,19 +97,26 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer, Generic[C
         return contents, indexes, errors
 
 
-def hosted_encoder(name: str, engine: EncoderEngine[Any, Any]) -> Hosted:
+def hosted_encoder(name: str, engine: EncoderEngine[ContentT, Any], *, dummy: ContentT) -> Hosted:
     """Make a service out of an engine.
 
     Args:
         name: Short name of the service, for logs.
         engine: Not started yet.
+        dummy: Something it can encode, to see whether it still works.
     """
     servicer: EncoderServicer[Any] = EncoderServicer(engine)
     registration = Registration(
         service="isthmus.v1.EncoderService",
         register=lambda server: encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
     )
-    return Hosted(name=name, registrations=(registration,), warm=engine.start, close=engine.close)
+    return Hosted(
+        name=name,
+        registrations=(registration,),
+        warm=engine.start,
+        close=engine.close,
+        probe=EncoderProbe(engine, dummy),
+    )
 
 
 def _response(

@@ -1,0 +1,1 @@
+"""Hosting a service on Ray Serve. Only `application` imports Ray."""
