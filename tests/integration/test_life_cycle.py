@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from isthmus.client import Client, FailedPreconditionError, Item, Modality, SearchResult, SpacedVector
+from isthmus.client import (
+    Client,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    Item,
+    Modality,
+    SearchResult,
+    SpacedVector,
+)
+from isthmus.core.canonical import canonical
+from isthmus.core.gap import measure_gap
 from tests.harness.shared import SHARED_DATA, needs
 
 COCO = SHARED_DATA / "clip_coco" / "clip_vitb16_coco_val2017_250.npz"
@@ -59,6 +70,41 @@ def _search(
         for modality, rows in vectors.items()
         for row in rows[:10]
     ]
+
+
+def test_the_gap_is_measured_on_the_collection_s_pairs(
+    client: Client, collection: str, vectors: dict[Modality, NDArray[np.float32]]
+) -> None:
+    """As the pure numerics measure the same rows; in an aligner's space the gap is smaller."""
+    raw = client.measure_gap(collection, seed=3)
+    rows = {modality: canonical(found) for modality, found in vectors.items()}
+    expected = measure_gap(
+        rows["image"],
+        rows["text"],
+        image_keys=[f"{row}" for row in range(250)],
+        text_keys=[f"{row}" for row in range(250)],
+        seed=3,
+    )
+    assert (raw.pairs, raw.image_count, raw.text_count, raw.share, raw.aligner) == (250, 250, 250, 1.0, "")
+    assert raw.gap == pytest.approx(expected.headline(), rel=1e-4)
+    document = json.loads(raw.report_json)
+    assert document["measures"].keys() == expected.to_dict()["measures"].keys()
+    fitted = client.fit_aligner(collection, aligner_id=f"m{collection}", method="center")
+    aligned = client.measure_gap(collection, seed=3, aligner=fitted.aligner)
+    assert aligned.aligner == fitted.aligner
+    # 0.85 raw, 0.09 centred
+    assert (raw.gap["centroid"] or 0.0) > 0.8
+    assert (aligned.gap["centroid"] or 1.0) < 0.2
+
+
+def test_too_few_pairs_are_not_measured(client: Client, collection: str) -> None:
+    """The refusal says how many there are and how many are needed."""
+    client.delete(collection, [f"text-{row}" for row in range(240)])
+    with pytest.raises(FailedPreconditionError, match="10 pair keys have items of both modalities, at least 16") as no:
+        client.measure_gap(collection)
+    assert no.value.reason == "NOT_ENOUGH_PAIRS"
+    with pytest.raises(InvalidArgumentError, match="sample_count must be 16 to 5000"):
+        client.measure_gap(collection, sample_count=15)
 
 
 def test_after_a_rollback_every_answer_is_as_before_the_promotion(

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from isthmus.cli import align, aligners, collections, deploy, embed, evaluate, index, models, search, status, train, up
+from isthmus.cli import (
+    align,
+    aligners,
+    collections,
+    deploy,
+    embed,
+    evaluate,
+    index,
+    measure,
+    models,
+    search,
+    status,
+    train,
+    up,
+)
 
 __all__ = ["app"]
 
@@ -24,6 +38,7 @@ app.command("index")(index.index)
 app.command("search")(search.search)
 app.command("embed")(embed.embed)
 app.command("evaluate")(evaluate.evaluate)
+app.command("measure")(measure.measure)
 app.add_typer(align.app, name="align")
 app.add_typer(aligners.app, name="aligners")
 app.add_typer(train.app, name="train")

@@ -27,6 +27,7 @@ from isthmus.client.results import (
     EmbedResult,
     EvaluationReport,
     FitProgress,
+    GapReport,
     GetResult,
     SearchResult,
     Status,
@@ -249,6 +250,30 @@ class AsyncClient:
         """Judge retrieval over the collection's pairs. As `Client.evaluate`."""
         return await self._run(
             self._planner.evaluate(collection, through_search=through_search, min_revision=min_revision), timeout_s
+        )
+
+    async def measure_gap(
+        self,
+        collection: str,
+        *,
+        aligner: str = "",
+        seed: int = 0,
+        sample_count: int = 0,
+        compare_distances: bool = False,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> GapReport:
+        """Measure the gap between the modalities. As `Client.measure_gap`."""
+        return await self._run(
+            self._planner.measure_gap(
+                collection,
+                aligner=aligner,
+                seed=seed,
+                sample_count=sample_count,
+                compare_distances=compare_distances,
+                min_revision=min_revision,
+            ),
+            timeout_s,
         )
 
     async def list_aligners(self, *, timeout_s: float | None = None) -> tuple[Aligner, ...]:

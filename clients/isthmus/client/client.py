@@ -26,6 +26,7 @@ from isthmus.client.results import (
     EmbedResult,
     EvaluationReport,
     FitProgress,
+    GapReport,
     GetResult,
     SearchResult,
     Status,
@@ -357,6 +358,44 @@ class Client:
         """
         return self._run(
             self._planner.evaluate(collection, through_search=through_search, min_revision=min_revision), timeout_s
+        )
+
+    def measure_gap(
+        self,
+        collection: str,
+        *,
+        aligner: str = "",
+        seed: int = 0,
+        sample_count: int = 0,
+        compare_distances: bool = False,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> GapReport:
+        """Measure the gap between the modalities on the collection's pairs.
+
+        Args:
+            collection: The collection.
+            aligner: Measure in this aligner's space; empty measures raw embeddings.
+            seed: Seed of every sample, split and bootstrap.
+            sample_count: Pairs that the costlier measures look at, 16 to 5000; 0 means 2000.
+            compare_distances: Compare four dissimilarities too, which takes longer than all the rest.
+            min_revision: At least this revision; None means the newest this client wrote.
+            timeout_s: Deadline.
+
+        Raises:
+            FailedPreconditionError: NOT_ENOUGH_PAIRS, ALIGNER_SPACES_MISMATCH.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(
+            self._planner.measure_gap(
+                collection,
+                aligner=aligner,
+                seed=seed,
+                sample_count=sample_count,
+                compare_distances=compare_distances,
+                min_revision=min_revision,
+            ),
+            timeout_s,
         )
 
     def list_aligners(self, *, timeout_s: float | None = None) -> tuple[Aligner, ...]:

@@ -21,6 +21,7 @@ from isthmus.client.results import (
     EmbedResult,
     EncoderStatus,
     EvaluationReport,
+    GapReport,
     GetResult,
     ItemError,
     MixedRetrieval,
@@ -42,6 +43,7 @@ __all__ = [
     "delete_result",
     "embed_result",
     "evaluation_report",
+    "gap_report",
     "get_result",
     "search_result",
     "status",
@@ -267,6 +269,23 @@ def evaluation_report(message: common_pb2.EvaluationReport) -> EvaluationReport:
         revision=message.revision,
         through_search=message.through_search,
         calibration=_CALIBRATIONS.get(message.calibration, "none"),
+    )
+
+
+def gap_report(message: common_pb2.GapReport) -> GapReport:
+    """Return a measurement of the gap."""
+    taken = {field.name: value for field, value in message.gap.ListFields()}
+    return GapReport(
+        pairs=message.pairs,
+        image_count=message.image_count,
+        text_count=message.text_count,
+        sample_count=message.sample_count,
+        seed=message.seed,
+        share=message.share,
+        gap={field.name: taken.get(field.name) for field in message.gap.DESCRIPTOR.fields},
+        report_json=message.report_json,
+        aligner=message.aligner,
+        revision=message.revision,
     )
 
 

@@ -21,6 +21,7 @@ from isthmus.client.results import (
     DeleteResult,
     EmbedResult,
     EvaluationReport,
+    GapReport,
     GetResult,
     SearchResult,
     Status,
@@ -290,6 +291,32 @@ class Planner:
             method="Evaluate",
             requests=[request],
             decode=lambda answers: decode.evaluation_report(answers[0].report),
+            timeout_s=self.config.timeouts.evaluate_s,
+        )
+
+    def measure_gap(
+        self,
+        collection: str,
+        *,
+        aligner: str,
+        seed: int,
+        sample_count: int,
+        compare_distances: bool,
+        min_revision: int | None,
+    ) -> Plan[GapReport]:
+        """Plan a measurement of the gap."""
+        request = gateway_service_pb2.MeasureGapRequest(
+            collection=collection,
+            min_revision=self.revisions.least(collection, min_revision),
+            seed=seed,
+            sample_count=sample_count,
+            aligner=aligner,
+            compare_distances=compare_distances,
+        )
+        return Plan(
+            method="MeasureGap",
+            requests=[request],
+            decode=lambda answers: decode.gap_report(answers[0].report),
             timeout_s=self.config.timeouts.evaluate_s,
         )
 

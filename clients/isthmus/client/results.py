@@ -23,6 +23,7 @@ __all__ = [
     "EncoderStatus",
     "EvaluationReport",
     "FitProgress",
+    "GapReport",
     "GetResult",
     "ItemError",
     "MixedRetrieval",
@@ -384,6 +385,32 @@ class EvaluationReport:
     """True when every query went through search, False when similarities were computed exactly."""
     calibration: Calibration
     """How scores of the two modalities were made comparable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapReport:
+    """What a measurement of the gap found."""
+
+    pairs: int
+    """Pair keys with items of both modalities that were looked at."""
+    image_count: int
+    """Images that were looked at."""
+    text_count: int
+    """Texts that were looked at."""
+    sample_count: int
+    """Pairs that the costlier measures looked at."""
+    seed: int
+    """Seed of every sample, split and bootstrap."""
+    share: float
+    """Share of the pair keys that was looked at, in (0, 1]; 1 means all of them."""
+    gap: Mapping[str, float | None]
+    """One number a measure; None where it could not be taken."""
+    report_json: str
+    """Everything: intervals, noise floors, counts, and why a measure was not taken."""
+    aligner: str
+    """The aligner in whose space it was measured; empty for the raw space."""
+    revision: int
+    """Revision of the collection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,13 +30,15 @@ class AlignmentConfig(CallerConfig):
     index_search_address: str = "127.0.0.1:7485"
     """The index searcher, which items are read from."""
     job_threads_count: int = Field(default=1, ge=1, le=64)
-    """Fits and evaluations that run at once."""
+    """Fits, evaluations and measurements that run at once."""
     job_queue_count: int = Field(default=4, ge=0, le=1024)
-    """Fits and evaluations that may wait for their turn; more are refused with OVERLOADED."""
+    """Of the same, how many may wait for their turn; more are refused with OVERLOADED."""
     job_max_items_count: int = Field(default=200_000, ge=1)
     """Items of a collection that a fit or an evaluation holds in memory; larger collections are refused."""
     evaluate_max_pairs_count: int = Field(default=10_000, ge=1)
     """Pair keys that one evaluation judges, chosen by their hash; every item stays an answer."""
+    measure_max_items_count: int = Field(default=20_000, ge=32)
+    """Items that a measurement looks at; of larger collections a share of the pair keys, chosen by their hash."""
     fit_min_pairs_count: int = Field(default=64, ge=2)
     """Pair keys below which `center` is not fitted."""
     names_count: int = Field(default=1_000, ge=1, le=1_000)

@@ -17,7 +17,9 @@ from isthmus.alignment.artefact_store import ArtefactStore
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.fitting import FITTED_METHODS, FitRequest, fit_aligner
 from isthmus.alignment.items import CollectionLoader, LoadedCollection
-from isthmus.alignment.jobs import Jobs
+from isthmus.alignment.jobs import Jobs, StopSignal
+from isthmus.alignment.measuring import CollectionGap, MeasureRequest, measure_sample
+from isthmus.alignment.pair_sample import PairSample, PairSampler
 from isthmus.alignment.ports import CollectionHead, ItemReader
 from isthmus.alignment.refusals import not_found, translated
 from isthmus.core.aligners import Aligner, Artefact, load_aligner
@@ -194,9 +196,9 @@ class AlignmentEngine:
                 yield FitProgress(progress=_READ_SHARE * loader.share, stage="reading")
             loaded = loader.loaded()
             yield FitProgress(progress=_READ_SHARE, stage="fitting")
-            artefact = await self._jobs.run(lambda: _fitted(loaded, request))
+            artefact = await self._jobs.run(lambda _: _fitted(loaded, request))
             yield FitProgress(progress=_FITTED_SHARE, stage="saving")
-            await self._jobs.run(lambda: store.keep(tenant, artefact, request_id=request_id))
+            await self._jobs.run(lambda _: store.keep(tenant, artefact, request_id=request_id))
         yield FitProgress(progress=1.0, stage="done", artefact=artefact)
 
     async def evaluate(
@@ -224,13 +226,40 @@ class AlignmentEngine:
             loaded = loader.loaded()
             artefact = chosen if chosen is not None else loaded.head.aligner
             _check_spaces(artefact, loaded.head)
-            found = await self._jobs.run(lambda: self._evaluated(loaded, artefact))
+            found = await self._jobs.run(lambda _: self._evaluated(loaded, artefact))
         return CollectionReport(
             report=found.report,
             aligner="" if artefact is None else artefact.space,
             revision=loaded.head.revision,
             calibration=found.calibration.source,
         )
+
+    async def measure(
+        self, tenant: str, collection: str, *, min_revision: int, reference: str | None, request: MeasureRequest
+    ) -> CollectionGap:
+        """Measure the gap between the modalities on a collection's pairs.
+
+        Args:
+            tenant: Whose collection.
+            collection: Its name.
+            min_revision: Read it at this revision or a later one.
+            reference: Measure in this aligner's space; None measures raw embeddings.
+            request: What to measure.
+
+        Raises:
+            FailedPreconditionError: ALIGNER_SPACES_MISMATCH or NOT_ENOUGH_PAIRS.
+            NotFoundError: ALIGNER_NOT_FOUND, COLLECTION_NOT_FOUND.
+            ResourceExhaustedError: OVERLOADED.
+        """
+        async with self._jobs.turn():
+            artefact = await self.get(tenant, reference) if reference is not None else None
+            sampler = PairSampler(max_items=self._config.measure_max_items_count, seed=request.seed)
+            async for message in self._reader.read(collection, min_revision=min_revision, paired_only=True):
+                sampler.add(message)
+            sample = sampler.sample()
+            if artefact is not None:
+                _check_spaces(artefact, sample.head)
+            return await self._jobs.run(lambda stop: _measured(sample, artefact, request, stop))
 
     def _open(self) -> ArtefactStore:
         with translated(stored=True):
@@ -333,6 +362,13 @@ def _fitted(loaded: LoadedCollection, request: FitRequest) -> Artefact:
         return fit_aligner(
             loaded.items, image_space=loaded.head.image_space, text_space=loaded.head.text_space, request=request
         )
+
+
+def _measured(
+    sample: PairSample, artefact: Artefact | None, request: MeasureRequest, stop: StopSignal
+) -> CollectionGap:
+    with translated():
+        return measure_sample(sample, artefact, request, stop=stop)
 
 
 def _check_spaces(artefact: Artefact | None, head: CollectionHead) -> None:

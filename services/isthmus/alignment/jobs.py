@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -10,15 +11,35 @@ from typing import TypeVar
 
 from isthmus.runtime.base.errors import ResourceExhaustedError
 
-__all__ = ["Jobs"]
+__all__ = ["Jobs", "StopSignal"]
 
 T = TypeVar("T")
 
 _RETRY_AFTER_S = 5.0
 
 
+class _StoppedError(Exception):
+    """Nobody waits for this work any more."""
+
+
+class StopSignal:
+    """Tells work in a thread that its caller has gone."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def set(self) -> None:
+        """Ask the work to stop."""
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Do nothing while somebody waits for the work; else end it, by an exception that nobody will see."""
+        if self._stopped.is_set():
+            raise _StoppedError
+
+
 class Jobs:
-    """A small pool for fits and evaluations.
+    """A small pool for fits, evaluations and measurements.
 
     Args:
         threads: Jobs that run at once.
@@ -50,9 +71,13 @@ class Jobs:
         finally:
             self._admitted -= 1
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Return `work()`, done in a thread of the pool."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def run(self, work: Callable[[StopSignal], T]) -> T:
+        """Return what `work` returns, done in a thread of the pool; when the caller goes, the work is told to stop."""
+        stop = StopSignal()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work, stop)
+        finally:
+            stop.set()
 
     def close(self) -> None:
         """Let the threads go once their work is done."""

@@ -9,8 +9,11 @@ from typing import Final
 from isthmus.core.errors import (
     ArtefactError,
     CoreError,
+    DegreesError,
     InvalidVectorError,
+    LeakError,
     NotEnoughItemsError,
+    OptionError,
     ShapeError,
     SpacesMismatchError,
 )
@@ -26,8 +29,11 @@ __all__ = ["not_found", "translated"]
 
 _TABLE: Final[Mapping[type[CoreError], Callable[[str], IsthmusError]]] = {
     ArtefactError: lambda msg: InvalidArgumentError(msg, reason="ARTEFACT_DAMAGED"),
+    DegreesError: lambda msg: FailedPreconditionError(msg, reason="INVALID_VECTOR"),
     InvalidVectorError: lambda msg: InvalidArgumentError(msg, reason="INVALID_VECTOR"),
     NotEnoughItemsError: lambda msg: FailedPreconditionError(msg, reason="NOT_ENOUGH_PAIRS"),
+    LeakError: lambda msg: FailedPreconditionError(msg, reason="PAIRS_LEAK"),
+    OptionError: lambda msg: InvalidArgumentError(msg, reason="INVALID_FIELD"),
     ShapeError: lambda msg: InvalidArgumentError(msg, reason="INVALID_VECTOR"),
     SpacesMismatchError: lambda msg: FailedPreconditionError(msg, reason="ALIGNER_SPACES_MISMATCH"),
 }

@@ -8,16 +8,17 @@ from typing import Any, Final, cast
 import grpc
 
 from isthmus.alignment.config import AlignmentConfig
-from isthmus.alignment.engine import AlignmentEngine, CollectionReport
+from isthmus.alignment.engine import AlignmentEngine
+from isthmus.alignment.measuring import MeasureRequest
 from isthmus.alignment.ports import CollectionHead, ItemBatch
 from isthmus.alignment.refusals import translated
+from isthmus.alignment.reports import gap_message, report_message
 from isthmus.core.aligners import Artefact
-from isthmus.core.calibration import CalibrationSource
-from isthmus.core.metrics import MixedRetrieval, RecallAt
+from isthmus.core.gap import PAIRS_MIN, SAMPLE_LIMIT
 from isthmus.core.modality import Modality
 from isthmus.runtime.base import context
 from isthmus.runtime.base.errors import InvalidArgumentError
-from isthmus.runtime.base.limits import UPSERT_MAX_COUNT
+from isthmus.runtime.base.limits import MEASURE_SAMPLE_MAX_COUNT, UPSERT_MAX_COUNT
 from isthmus.runtime.base.names import check_name, check_request_id, check_space
 from isthmus.runtime.rpc.channel import open_channel, stream
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
@@ -31,11 +32,6 @@ __all__ = ["AlignmentServicer", "GrpcItemReader", "build"]
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 _MODALITIES: Final = {common_pb2.MODALITY_IMAGE: Modality.IMAGE, common_pb2.MODALITY_TEXT: Modality.TEXT}
-_SOURCES: Final = {
-    CalibrationSource.FITTED: common_pb2.CALIBRATION_SOURCE_FITTED,
-    CalibrationSource.ESTIMATED: common_pb2.CALIBRATION_SOURCE_ESTIMATED,
-    CalibrationSource.DEFAULT: common_pb2.CALIBRATION_SOURCE_DEFAULT,
-}
 
 
 class GrpcItemReader:
@@ -155,7 +151,24 @@ class AlignmentServicer(AlignmentServiceServicer):
             min_revision=request.min_revision,
             reference=_reference(request.aligner) if request.aligner else None,
         )
-        return alignment_service_pb2.AlignmentServiceEvaluateResponse(report=_report(found))
+        return alignment_service_pb2.AlignmentServiceEvaluateResponse(report=report_message(found))
+
+    async def MeasureGap(
+        self, request: alignment_service_pb2.AlignmentServiceMeasureGapRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceMeasureGapResponse:
+        """Measure the gap between the modalities on a collection's pairs."""
+        found = await self._engine.measure(
+            _tenant(),
+            check_name(request.collection, field="collection"),
+            min_revision=request.min_revision,
+            reference=_reference(request.aligner) if request.aligner else None,
+            request=MeasureRequest(
+                seed=request.seed,
+                sample_count=_sample_count(request.sample_count),
+                compare_distances=request.compare_distances,
+            ),
+        )
+        return alignment_service_pb2.AlignmentServiceMeasureGapResponse(report=gap_message(found))
 
     def _described(self, artefact: Artefact) -> common_pb2.Aligner:
         manifest = artefact.manifest
@@ -218,6 +231,18 @@ def _reference(reference: str) -> str:
     return check_space(reference, field="aligner") if "@" in reference else reference
 
 
+def _sample_count(wanted: int) -> int:
+    """Return how many pairs the costlier measures look at.
+
+    Raises:
+        InvalidArgumentError: INVALID_FIELD.
+    """
+    if wanted and not PAIRS_MIN <= wanted <= MEASURE_SAMPLE_MAX_COUNT:
+        msg = f"sample_count must be {PAIRS_MIN} to {MEASURE_SAMPLE_MAX_COUNT}, or unset"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "sample_count"})
+    return wanted or SAMPLE_LIMIT
+
+
 def _head(message: index_search_service_pb2.ReadItemsResponse) -> CollectionHead:
     artefact: Artefact | None = None
     if message.HasField("aligner"):
@@ -230,31 +255,4 @@ def _head(message: index_search_service_pb2.ReadItemsResponse) -> CollectionHead
         revision=collection.revision,
         aligner=artefact,
         item_count=collection.image_count + collection.text_count,
-    )
-
-
-def _report(found: CollectionReport) -> common_pb2.EvaluationReport:
-    report = found.report
-    return common_pb2.EvaluationReport(
-        pairs=report.pair_count,
-        image_queries=report.image_query_count,
-        text_queries=report.text_query_count,
-        t2i=_recall(report.t2i),
-        i2t=_recall(report.i2t),
-        mixed_image_query=_mixed(report.mixed_image_query),
-        mixed_text_query=_mixed(report.mixed_text_query),
-        aligner=found.aligner,
-        revision=found.revision,
-        through_search=False,
-        calibration=_SOURCES[found.calibration],
-    )
-
-
-def _recall(recall: RecallAt) -> common_pb2.RecallAt:
-    return common_pb2.RecallAt(r1=recall.r1, r5=recall.r5, r10=recall.r10)
-
-
-def _mixed(mixed: MixedRetrieval) -> common_pb2.MixedRetrieval:
-    return common_pb2.MixedRetrieval(
-        r1=mixed.r1, r10=mixed.r10, r20=mixed.r20, ndcg10=mixed.ndcg10, own_share=mixed.own_share
     )

@@ -205,6 +205,24 @@ class GatewayServicer(GatewayServiceServicer):
         )
         return gateway_service_pb2.EvaluateResponse(report=answer.report)
 
+    async def MeasureGap(
+        self, request: gateway_service_pb2.MeasureGapRequest, _context: _Context
+    ) -> gateway_service_pb2.MeasureGapResponse:
+        """Measure the gap between the modalities on a collection's pairs."""
+        answer = await call(
+            self._gateway.alignment.stub.MeasureGap,
+            alignment_service_pb2.AlignmentServiceMeasureGapRequest(
+                collection=check_name(request.collection, field="collection"),
+                min_revision=request.min_revision,
+                seed=request.seed,
+                sample_count=request.sample_count,
+                aligner=request.aligner,
+                compare_distances=request.compare_distances,
+            ),
+            backend="alignment",
+        )
+        return gateway_service_pb2.MeasureGapResponse(report=answer.report)
+
     async def ListAligners(
         self, _request: gateway_service_pb2.ListAlignersRequest, _context: _Context
     ) -> gateway_service_pb2.ListAlignersResponse:

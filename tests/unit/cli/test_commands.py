@@ -26,6 +26,7 @@ ISSUE_COMMANDS = {
     "search",
     "embed",
     "evaluate",
+    "measure",
     "align list",
     "align show",
     "align import",
@@ -307,6 +308,19 @@ def test_an_aligner_is_shown_with_its_report_and_written_to_a_folder(isthmus: Is
     assert done.stderr.startswith("error: aligner: there is none of that name and revision (ALIGNER_NOT_FOUND)")
     Path("taken").write_text("a file")
     assert "(UNWRITABLE_FILE)" in isthmus("align", "show", ALIGNER, "--out", "taken").stderr
+
+
+def test_a_measurement_shows_one_number_a_measure(filled: Isthmus, gateway: SmallGateway) -> None:
+    """What could not be taken is a dash with its reason; the document holds all of the report."""
+    done = filled("measure", "-c", "pets", "--seed", "4", "--sample", "16")
+    assert done.status == 0
+    assert re.search(r"centroid +0\.5000", done.stdout)
+    assert re.search(r"fid +-", done.stdout)
+    assert "fid was not taken: too few" in done.stderr
+    assert "20 pairs (20 images, 40 texts), 50 % of the pair keys" in done.stderr
+    found = filled("measure", "-c", "pets", "--aligner", ALIGNER, "--json").json()
+    assert (found["n"], found["gap"], found["aligner"]) == (20, {"centroid": 0.5, "fid": None}, ALIGNER)
+    assert [(r.seed, r.sample_count) for r in gateway.requests["MeasureGap"]] == [(4, 16), (0, 2000)]
 
 
 def test_a_rollback_shows_the_collection(filled: Isthmus) -> None:

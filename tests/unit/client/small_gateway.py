@@ -294,6 +294,26 @@ class SmallGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
             )
         )
 
+    async def MeasureGap(self, request: gateway_service_pb2.MeasureGapRequest, _context: Any) -> Any:
+        """Return figures that a test can tell apart, and leave some out."""
+        await self._enter("MeasureGap", request)
+        collection = self._collection(request.collection)
+        document = {"n": 20, "gap": {"centroid": 0.5, "fid": None}, "missing": {"fid": "too few"}}
+        return gateway_service_pb2.MeasureGapResponse(
+            report=common_pb2.GapReport(
+                pairs=20,
+                image_count=20,
+                text_count=40,
+                sample_count=request.sample_count,
+                seed=request.seed,
+                share=0.5,
+                gap=common_pb2.GapFigures(centroid=0.5, paired_cosine=0.0),
+                report_json=json.dumps(document),
+                aligner=request.aligner,
+                revision=collection.revision,
+            )
+        )
+
     async def ListAligners(self, request: gateway_service_pb2.ListAlignersRequest, _context: Any) -> Any:
         """Return the one there is."""
         await self._enter("ListAligners", request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,17 @@ async def test_an_evaluation_keeps_every_figure(filled: _Both) -> None:
     assert (report.t2i.r1, report.t2i.r5, report.t2i.r10) == (0.25, 0.5, 0.75)
     assert (report.i2t.r1, report.mixed_text_query.ndcg10, report.mixed_image_query.own_share) == (0.375, 0.25, 0.5)
     assert (report.aligner, report.calibration) == (ALIGNER, "fitted")
+
+
+async def test_a_measurement_tells_what_was_not_taken_from_nought(filled: _Both, gateway: SmallGateway) -> None:
+    """A measure that gave 0 is 0, one that was not taken is None; the request says how it is to be done."""
+    report = await filled("measure_gap", "c", aligner=ALIGNER, seed=7, sample_count=18, compare_distances=True)
+    assert (report.gap["centroid"], report.gap["paired_cosine"], report.gap["fid"]) == (0.5, 0.0, None)
+    assert (report.pairs, report.text_count, report.share, report.seed) == (20, 40, 0.5, 7)
+    assert json.loads(report.report_json)["missing"] == {"fid": "too few"}
+    (request,) = gateway.requests["MeasureGap"]
+    assert (request.aligner, request.sample_count, request.compare_distances) == (ALIGNER, 18, True)
+    assert request.min_revision == gateway.collections["c"].revision
 
 
 async def test_a_fit_tells_its_progress_and_returns_the_aligner(filled: _Both) -> None:

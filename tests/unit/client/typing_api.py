@@ -20,6 +20,7 @@ from isthmus.client import (
     EmbedResult,
     EvaluationReport,
     FitProgress,
+    GapReport,
     GetResult,
     Input,
     Item,
@@ -78,6 +79,7 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.list_collections(), tuple[Collection, ...])
         client.delete_collection("c")
         assert_type(client.evaluate("c", through_search=True), EvaluationReport)
+        assert_type(client.measure_gap("c", aligner="a"), GapReport)
         assert_type(client.list_aligners(), tuple[Aligner, ...])
         assert_type(client.fit_aligner("c", aligner_id="a", method="center", progress=on_progress), Aligner)
         assert_type(client.import_aligner(Path("folder")), Aligner)
@@ -109,6 +111,7 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         assert_type(await client.list_collections(), tuple[Collection, ...])
         await client.delete_collection("c")
         assert_type(await client.evaluate("c"), EvaluationReport)
+        assert_type(await client.measure_gap("c"), GapReport)
         assert_type(await client.list_aligners(), tuple[Aligner, ...])
         assert_type(await client.fit_aligner("c", aligner_id="a", method="center"), Aligner)
         assert_type(await client.import_aligner("folder"), Aligner)

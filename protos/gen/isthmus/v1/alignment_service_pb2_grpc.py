@@ -65,6 +65,11 @@ class AlignmentServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateResponse.FromString,
                 _registered_method=True)
+        self.MeasureGap = channel.unary_unary(
+                '/isthmus.v1.AlignmentService/MeasureGap',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapResponse.FromString,
+                _registered_method=True)
 
 
 class AlignmentServiceServicer(object):
@@ -113,6 +118,13 @@ class AlignmentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MeasureGap(self, request, context):
+        """Measure the gap between the modalities on a collection's pairs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AlignmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_AlignmentServiceServicer_to_server(servicer, server):
                     servicer.Evaluate,
                     request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateResponse.SerializeToString,
+            ),
+            'MeasureGap': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureGap,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class AlignmentService(object):
             '/isthmus.v1.AlignmentService/Evaluate',
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateRequest.SerializeToString,
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureGap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/MeasureGap',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapResponse.FromString,
             options,
             channel_credentials,
             insecure,

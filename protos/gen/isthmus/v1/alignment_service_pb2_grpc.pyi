@@ -45,6 +45,8 @@ class AlignmentServiceStub:
     """Map raw vectors to the aligned space."""
     Evaluate: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceEvaluateRequest, _alignment_service_pb2.AlignmentServiceEvaluateResponse]
     """Judge retrieval over a collection's pairs from exact similarities."""
+    MeasureGap: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]
+    """Measure the gap between the modalities on a collection's pairs."""
 
 @_typing.type_check_only
 class AlignmentServiceAsyncStub(AlignmentServiceStub):
@@ -63,6 +65,8 @@ class AlignmentServiceAsyncStub(AlignmentServiceStub):
     """Map raw vectors to the aligned space."""
     Evaluate: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceEvaluateRequest, _alignment_service_pb2.AlignmentServiceEvaluateResponse]  # type: ignore[assignment]
     """Judge retrieval over a collection's pairs from exact similarities."""
+    MeasureGap: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]  # type: ignore[assignment]
+    """Measure the gap between the modalities on a collection's pairs."""
 
 class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps aligners and works on them. Not on the path of a search."""
@@ -114,5 +118,13 @@ class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceEvaluateResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceEvaluateResponse]]:
         """Judge retrieval over a collection's pairs from exact similarities."""
+
+    @_abc_1.abstractmethod
+    def MeasureGap(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceMeasureGapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceMeasureGapResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceMeasureGapResponse]]:
+        """Measure the gap between the modalities on a collection's pairs."""
 
 def add_AlignmentServiceServicer_to_server(servicer: AlignmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -744,3 +744,216 @@ class EvaluationReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvaluationReport: _TypeAlias = EvaluationReport  # noqa: Y015
+
+@_typing.final
+class GapFigures(_message.Message):
+    """One number for each measure of the modality gap (docs/methods.md); unset where it could not be taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CENTROID_FIELD_NUMBER: _builtins.int
+    RMG_FIELD_NUMBER: _builtins.int
+    FID_FIELD_NUMBER: _builtins.int
+    SLICED_W2_FIELD_NUMBER: _builtins.int
+    SINKHORN_FIELD_NUMBER: _builtins.int
+    MMD_FIELD_NUMBER: _builtins.int
+    SEPARABILITY_FIELD_NUMBER: _builtins.int
+    ITR_FIELD_NUMBER: _builtins.int
+    TIR_FIELD_NUMBER: _builtins.int
+    TMR_FIELD_NUMBER: _builtins.int
+    IMR_FIELD_NUMBER: _builtins.int
+    ALIGNMENT_FIELD_NUMBER: _builtins.int
+    UNIFORMITY_FIELD_NUMBER: _builtins.int
+    NEIGHBOR_OVERLAP_FIELD_NUMBER: _builtins.int
+    HUBNESS_FIELD_NUMBER: _builtins.int
+    PAIRED_COSINE_FIELD_NUMBER: _builtins.int
+    RSUM_FIELD_NUMBER: _builtins.int
+    centroid: _builtins.float
+    """Output only. Distance of the two modalities' means."""
+    rmg: _builtins.float
+    """Output only. Relative modality gap: pair distance over pair distance plus mean distance within a modality."""
+    fid: _builtins.float
+    """Output only. Squared 2-Wasserstein distance of the two fitted Gaussians."""
+    sliced_w2: _builtins.float
+    """Output only. Sliced 2-Wasserstein distance."""
+    sinkhorn: _builtins.float
+    """Output only. Sinkhorn divergence."""
+    mmd: _builtins.float
+    """Output only. Squared maximum mean discrepancy."""
+    separability: _builtins.float
+    """Output only. Held-out accuracy of a linear classifier of the modality, in [0, 1]."""
+    itr: _builtins.float
+    """Output only. Image queries: share of texts among what a mixed corpus answers first, over their share of it."""
+    tir: _builtins.float
+    """Output only. Text queries: the same of images."""
+    tmr: _builtins.float
+    """Output only. Mean rank of the first text for image queries."""
+    imr: _builtins.float
+    """Output only. Mean rank of the first image for text queries."""
+    alignment: _builtins.float
+    """Output only. Mean squared distance of pairs."""
+    uniformity: _builtins.float
+    """Output only. Logarithm of the mean Gaussian potential of all items."""
+    neighbor_overlap: _builtins.float
+    """Output only. Share of neighbours that an image has in common with its text, in [0, 1]."""
+    hubness: _builtins.float
+    """Output only. Gini coefficient of how often items are answers, in [0, 1]."""
+    paired_cosine: _builtins.float
+    """Output only. Mean cosine of pairs."""
+    rsum: _builtins.float
+    """Output only. Sum of R@1, R@5 and R@10 in both directions, in [0, 6]."""
+    def __init__(
+        self,
+        *,
+        centroid: _builtins.float | None = ...,
+        rmg: _builtins.float | None = ...,
+        fid: _builtins.float | None = ...,
+        sliced_w2: _builtins.float | None = ...,
+        sinkhorn: _builtins.float | None = ...,
+        mmd: _builtins.float | None = ...,
+        separability: _builtins.float | None = ...,
+        itr: _builtins.float | None = ...,
+        tir: _builtins.float | None = ...,
+        tmr: _builtins.float | None = ...,
+        imr: _builtins.float | None = ...,
+        alignment: _builtins.float | None = ...,
+        uniformity: _builtins.float | None = ...,
+        neighbor_overlap: _builtins.float | None = ...,
+        hubness: _builtins.float | None = ...,
+        paired_cosine: _builtins.float | None = ...,
+        rsum: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_centroid", b"_centroid", "_fid", b"_fid", "_hubness", b"_hubness", "_imr", b"_imr", "_itr", b"_itr", "_mmd", b"_mmd", "_neighbor_overlap", b"_neighbor_overlap", "_paired_cosine", b"_paired_cosine", "_rmg", b"_rmg", "_rsum", b"_rsum", "_separability", b"_separability", "_sinkhorn", b"_sinkhorn", "_sliced_w2", b"_sliced_w2", "_tir", b"_tir", "_tmr", b"_tmr", "_uniformity", b"_uniformity", "alignment", b"alignment", "centroid", b"centroid", "fid", b"fid", "hubness", b"hubness", "imr", b"imr", "itr", b"itr", "mmd", b"mmd", "neighbor_overlap", b"neighbor_overlap", "paired_cosine", b"paired_cosine", "rmg", b"rmg", "rsum", b"rsum", "separability", b"separability", "sinkhorn", b"sinkhorn", "sliced_w2", b"sliced_w2", "tir", b"tir", "tmr", b"tmr", "uniformity", b"uniformity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_centroid", b"_centroid", "_fid", b"_fid", "_hubness", b"_hubness", "_imr", b"_imr", "_itr", b"_itr", "_mmd", b"_mmd", "_neighbor_overlap", b"_neighbor_overlap", "_paired_cosine", b"_paired_cosine", "_rmg", b"_rmg", "_rsum", b"_rsum", "_separability", b"_separability", "_sinkhorn", b"_sinkhorn", "_sliced_w2", b"_sliced_w2", "_tir", b"_tir", "_tmr", b"_tmr", "_uniformity", b"_uniformity", "alignment", b"alignment", "centroid", b"centroid", "fid", b"fid", "hubness", b"hubness", "imr", b"imr", "itr", b"itr", "mmd", b"mmd", "neighbor_overlap", b"neighbor_overlap", "paired_cosine", b"paired_cosine", "rmg", b"rmg", "rsum", b"rsum", "separability", b"separability", "sinkhorn", b"sinkhorn", "sliced_w2", b"sliced_w2", "tir", b"tir", "tmr", b"tmr", "uniformity", b"uniformity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alignment: _TypeAlias = _typing.Literal["alignment"]  # noqa: Y015
+    _WhichOneofArgType__alignment: _TypeAlias = _typing.Literal["_alignment", b"_alignment"]  # noqa: Y015
+    _WhichOneofReturnType__centroid: _TypeAlias = _typing.Literal["centroid"]  # noqa: Y015
+    _WhichOneofArgType__centroid: _TypeAlias = _typing.Literal["_centroid", b"_centroid"]  # noqa: Y015
+    _WhichOneofReturnType__fid: _TypeAlias = _typing.Literal["fid"]  # noqa: Y015
+    _WhichOneofArgType__fid: _TypeAlias = _typing.Literal["_fid", b"_fid"]  # noqa: Y015
+    _WhichOneofReturnType__hubness: _TypeAlias = _typing.Literal["hubness"]  # noqa: Y015
+    _WhichOneofArgType__hubness: _TypeAlias = _typing.Literal["_hubness", b"_hubness"]  # noqa: Y015
+    _WhichOneofReturnType__imr: _TypeAlias = _typing.Literal["imr"]  # noqa: Y015
+    _WhichOneofArgType__imr: _TypeAlias = _typing.Literal["_imr", b"_imr"]  # noqa: Y015
+    _WhichOneofReturnType__itr: _TypeAlias = _typing.Literal["itr"]  # noqa: Y015
+    _WhichOneofArgType__itr: _TypeAlias = _typing.Literal["_itr", b"_itr"]  # noqa: Y015
+    _WhichOneofReturnType__mmd: _TypeAlias = _typing.Literal["mmd"]  # noqa: Y015
+    _WhichOneofArgType__mmd: _TypeAlias = _typing.Literal["_mmd", b"_mmd"]  # noqa: Y015
+    _WhichOneofReturnType__neighbor_overlap: _TypeAlias = _typing.Literal["neighbor_overlap"]  # noqa: Y015
+    _WhichOneofArgType__neighbor_overlap: _TypeAlias = _typing.Literal["_neighbor_overlap", b"_neighbor_overlap"]  # noqa: Y015
+    _WhichOneofReturnType__paired_cosine: _TypeAlias = _typing.Literal["paired_cosine"]  # noqa: Y015
+    _WhichOneofArgType__paired_cosine: _TypeAlias = _typing.Literal["_paired_cosine", b"_paired_cosine"]  # noqa: Y015
+    _WhichOneofReturnType__rmg: _TypeAlias = _typing.Literal["rmg"]  # noqa: Y015
+    _WhichOneofArgType__rmg: _TypeAlias = _typing.Literal["_rmg", b"_rmg"]  # noqa: Y015
+    _WhichOneofReturnType__rsum: _TypeAlias = _typing.Literal["rsum"]  # noqa: Y015
+    _WhichOneofArgType__rsum: _TypeAlias = _typing.Literal["_rsum", b"_rsum"]  # noqa: Y015
+    _WhichOneofReturnType__separability: _TypeAlias = _typing.Literal["separability"]  # noqa: Y015
+    _WhichOneofArgType__separability: _TypeAlias = _typing.Literal["_separability", b"_separability"]  # noqa: Y015
+    _WhichOneofReturnType__sinkhorn: _TypeAlias = _typing.Literal["sinkhorn"]  # noqa: Y015
+    _WhichOneofArgType__sinkhorn: _TypeAlias = _typing.Literal["_sinkhorn", b"_sinkhorn"]  # noqa: Y015
+    _WhichOneofReturnType__sliced_w2: _TypeAlias = _typing.Literal["sliced_w2"]  # noqa: Y015
+    _WhichOneofArgType__sliced_w2: _TypeAlias = _typing.Literal["_sliced_w2", b"_sliced_w2"]  # noqa: Y015
+    _WhichOneofReturnType__tir: _TypeAlias = _typing.Literal["tir"]  # noqa: Y015
+    _WhichOneofArgType__tir: _TypeAlias = _typing.Literal["_tir", b"_tir"]  # noqa: Y015
+    _WhichOneofReturnType__tmr: _TypeAlias = _typing.Literal["tmr"]  # noqa: Y015
+    _WhichOneofArgType__tmr: _TypeAlias = _typing.Literal["_tmr", b"_tmr"]  # noqa: Y015
+    _WhichOneofReturnType__uniformity: _TypeAlias = _typing.Literal["uniformity"]  # noqa: Y015
+    _WhichOneofArgType__uniformity: _TypeAlias = _typing.Literal["_uniformity", b"_uniformity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alignment) -> _WhichOneofReturnType__alignment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__centroid) -> _WhichOneofReturnType__centroid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fid) -> _WhichOneofReturnType__fid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hubness) -> _WhichOneofReturnType__hubness | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__imr) -> _WhichOneofReturnType__imr | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__itr) -> _WhichOneofReturnType__itr | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mmd) -> _WhichOneofReturnType__mmd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__neighbor_overlap) -> _WhichOneofReturnType__neighbor_overlap | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__paired_cosine) -> _WhichOneofReturnType__paired_cosine | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rmg) -> _WhichOneofReturnType__rmg | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rsum) -> _WhichOneofReturnType__rsum | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__separability) -> _WhichOneofReturnType__separability | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sinkhorn) -> _WhichOneofReturnType__sinkhorn | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sliced_w2) -> _WhichOneofReturnType__sliced_w2 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tir) -> _WhichOneofReturnType__tir | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tmr) -> _WhichOneofReturnType__tmr | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uniformity) -> _WhichOneofReturnType__uniformity | None: ...
+
+Global___GapFigures: _TypeAlias = GapFigures  # noqa: Y015
+
+@_typing.final
+class GapReport(_message.Message):
+    """What a measurement of the gap found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIRS_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    TEXT_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    REPORT_JSON_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    pairs: _builtins.int
+    """Output only. Pair keys with items of both modalities that were looked at."""
+    image_count: _builtins.int
+    """Output only. Images that were looked at."""
+    text_count: _builtins.int
+    """Output only. Texts that were looked at."""
+    sample_count: _builtins.int
+    """Output only. Pairs that the costlier measures looked at."""
+    seed: _builtins.int
+    """Output only. Seed of every sample, split and bootstrap."""
+    share: _builtins.float
+    """Output only. Share of the pair keys, chosen by their hash, that was looked at, in (0, 1]; 1 means all of them."""
+    report_json: _builtins.str
+    """Output only. Everything: intervals, noise floors, counts, and why a measure was not taken. JSON, keys as `--json`."""
+    aligner: _builtins.str
+    """Output only. The aligner in whose space it was measured; empty for the raw space."""
+    revision: _builtins.int
+    """Output only. The revision of the collection."""
+    @_builtins.property
+    def gap(self) -> Global___GapFigures:
+        """Output only. One number a measure."""
+
+    def __init__(
+        self,
+        *,
+        pairs: _builtins.int = ...,
+        image_count: _builtins.int = ...,
+        text_count: _builtins.int = ...,
+        sample_count: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        share: _builtins.float = ...,
+        gap: Global___GapFigures | None = ...,
+        report_json: _builtins.str = ...,
+        aligner: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "gap", b"gap", "image_count", b"image_count", "pairs", b"pairs", "report_json", b"report_json", "revision", b"revision", "sample_count", b"sample_count", "seed", b"seed", "share", b"share", "text_count", b"text_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GapReport: _TypeAlias = GapReport  # noqa: Y015

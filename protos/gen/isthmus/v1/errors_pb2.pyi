@@ -120,6 +120,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The API key's role does not allow the call; `metadata` holds the role and the least one needed."""
     ERROR_REASON_NO_PREVIOUS_ALIGNER: _ErrorReason.ValueType  # 48
     """The collection has no earlier aligner to roll back to."""
+    ERROR_REASON_PAIRS_LEAK: _ErrorReason.ValueType  # 49
+    """One photo is among the pairs to fit on and among those held out; give equal photos one pair key."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -224,4 +226,6 @@ ERROR_REASON_ROLE_NOT_ALLOWED: ErrorReason.ValueType  # 47
 """The API key's role does not allow the call; `metadata` holds the role and the least one needed."""
 ERROR_REASON_NO_PREVIOUS_ALIGNER: ErrorReason.ValueType  # 48
 """The collection has no earlier aligner to roll back to."""
+ERROR_REASON_PAIRS_LEAK: ErrorReason.ValueType  # 49
+"""One photo is among the pairs to fit on and among those held out; give equal photos one pair key."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -787,6 +787,72 @@ class EvaluateResponse(_message.Message):
 Global___EvaluateResponse: _TypeAlias = EvaluateResponse  # noqa: Y015
 
 @_typing.final
+class MeasureGapRequest(_message.Message):
+    """What to measure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    COMPARE_DISTANCES_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. At least this revision of it; 0 means the newest the searcher has."""
+    seed: _builtins.int
+    """Optional. Seed of every sample, split and bootstrap; 0 is a seed like another."""
+    sample_count: _builtins.int
+    """Optional. Pairs that the costlier measures look at, 16 to 5000; unset means 2000."""
+    aligner: _builtins.str
+    """Optional. Measure in this aligner's space, `aligner_id@revision` or `aligner_id`; unset means raw."""
+    compare_distances: _builtins.bool
+    """Optional. Compare four dissimilarities too, which takes longer than all the rest; off by default."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        sample_count: _builtins.int = ...,
+        aligner: _builtins.str = ...,
+        compare_distances: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "compare_distances", b"compare_distances", "min_revision", b"min_revision", "sample_count", b"sample_count", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureGapRequest: _TypeAlias = MeasureGapRequest  # noqa: Y015
+
+@_typing.final
+class MeasureGapResponse(_message.Message):
+    """The findings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> _common_pb2.GapReport:
+        """Output only. The report."""
+
+    def __init__(
+        self,
+        *,
+        report: _common_pb2.GapReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureGapResponse: _TypeAlias = MeasureGapResponse  # noqa: Y015
+
+@_typing.final
 class ListAlignersRequest(_message.Message):
     """Nothing to say."""
 

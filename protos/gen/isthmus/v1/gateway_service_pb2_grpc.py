@@ -85,6 +85,11 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateResponse.FromString,
                 _registered_method=True)
+        self.MeasureGap = channel.unary_unary(
+                '/isthmus.v1.GatewayService/MeasureGap',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapResponse.FromString,
+                _registered_method=True)
         self.ListAligners = channel.unary_unary(
                 '/isthmus.v1.GatewayService/ListAligners',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAlignersRequest.SerializeToString,
@@ -196,6 +201,13 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MeasureGap(self, request, context):
+        """Measure the gap between the modalities on a collection's pairs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAligners(self, request, context):
         """List the aligners.
         """
@@ -297,6 +309,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Evaluate,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateResponse.SerializeToString,
+            ),
+            'MeasureGap': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureGap,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapResponse.SerializeToString,
             ),
             'ListAligners': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAligners,
@@ -605,6 +622,33 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/Evaluate',
             isthmus_dot_v1_dot_gateway__service__pb2.EvaluateRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.EvaluateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureGap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/MeasureGap',
+            isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapResponse.FromString,
             options,
             channel_credentials,
             insecure,

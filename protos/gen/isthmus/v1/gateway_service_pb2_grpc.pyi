@@ -53,6 +53,8 @@ class GatewayServiceStub:
     """Delete a collection and its items."""
     Evaluate: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.EvaluateRequest, _gateway_service_pb2.EvaluateResponse]
     """Judge retrieval over a collection's pairs."""
+    MeasureGap: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.MeasureGapRequest, _gateway_service_pb2.MeasureGapResponse]
+    """Measure the gap between the modalities on a collection's pairs."""
     ListAligners: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]
     """List the aligners."""
     GetAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]
@@ -93,6 +95,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Delete a collection and its items."""
     Evaluate: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.EvaluateRequest, _gateway_service_pb2.EvaluateResponse]  # type: ignore[assignment]
     """Judge retrieval over a collection's pairs."""
+    MeasureGap: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.MeasureGapRequest, _gateway_service_pb2.MeasureGapResponse]  # type: ignore[assignment]
+    """Measure the gap between the modalities on a collection's pairs."""
     ListAligners: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]  # type: ignore[assignment]
     """List the aligners."""
     GetAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]  # type: ignore[assignment]
@@ -190,6 +194,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.EvaluateResponse, _abc.Awaitable[_gateway_service_pb2.EvaluateResponse]]:
         """Judge retrieval over a collection's pairs."""
+
+    @_abc_1.abstractmethod
+    def MeasureGap(
+        self,
+        request: _gateway_service_pb2.MeasureGapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.MeasureGapResponse, _abc.Awaitable[_gateway_service_pb2.MeasureGapResponse]]:
+        """Measure the gap between the modalities on a collection's pairs."""
 
     @_abc_1.abstractmethod
     def ListAligners(

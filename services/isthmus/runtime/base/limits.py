@@ -20,6 +20,8 @@ TOP_K_MAX_COUNT: Final = 1_000
 """Neighbours of one query."""
 TOP_K_DEFAULT_COUNT: Final = 10
 """Neighbours of a query that does not say how many."""
+MEASURE_SAMPLE_MAX_COUNT: Final = 5_000
+"""Pairs that the costlier measures of the gap look at."""
 DIMENSION_MAX_COUNT: Final = 8_192
 """Components of a vector."""
 ID_MAX_BYTES: Final = 256
