@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from isthmus.cli.embeddings import EmbeddingsFile, PairedEmbeddings, numerics, read_pairs
-from isthmus.cli.failures import reporting
-from isthmus.cli.options import Json
+from isthmus.cli.embeddings import EMBEDDINGS, PairedEmbeddings, numerics, read_pairs
+from isthmus.cli.failures import UsageError, reporting
+from isthmus.cli.measure_collection import measure_collection
+from isthmus.cli.options import Address, Json
 from isthmus.cli.output import note, percent, print_json, print_table, table
 from isthmus.cli.progress import share_bar
 
@@ -28,20 +29,41 @@ _STEPS_COUNT: Final = 15
 
 
 def measure(
-    embeddings: EmbeddingsFile,
+    embeddings: Annotated[Path | None, EMBEDDINGS] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", metavar="NAME", help="A collection of a running mesh.")
+    ] = None,
+    aligner: Annotated[
+        str, typer.Option(metavar="ALIGNER", help="With --collection: measure in its space; otherwise the raw space.")
+    ] = "",
     seed: Seed = 0,
     sample: Sample = 2_000,
     distances: Annotated[
         bool, typer.Option("--distances", help="Also compare cosine, Euclidean, Manhattan and chi-square.")
     ] = False,
+    address: Address = None,
     json: Json = False,
 ) -> None:
-    """Measure the modality gap of paired embeddings; needs no running mesh.
+    """Measure the modality gap: of a file of paired embeddings, without a mesh, or of a collection's pairs.
 
     Every figure comes with its 95 % interval by pair key and, where that means something, with what two halves of one
     modality show: the noise floor.
     """
+    if collection is not None and embeddings is None:
+        measure_collection(
+            collection,
+            aligner=aligner,
+            seed=seed,
+            sample=sample,
+            distances=distances,
+            address=address,
+            json=json,
+        )
+        return
     with reporting(as_json=json), numerics("`isthmus measure`"):
+        if embeddings is None or collection is not None or aligner:
+            msg = "name either --embeddings, or --collection, where --aligner belongs"
+            raise UsageError(msg)
         report = measured(read_pairs(embeddings), seed=seed, sample=sample, distances=distances)
         if json:
             print_json(report.to_dict())

@@ -316,11 +316,14 @@ def test_a_measurement_shows_one_number_a_measure(filled: Isthmus, gateway: Smal
     assert done.status == 0
     assert re.search(r"centroid +0\.5000", done.stdout)
     assert re.search(r"fid +-", done.stdout)
-    assert "fid was not taken: too few" in done.stderr
+    assert "not measured: fid: too few" in done.stderr
     assert "20 pairs (20 images, 40 texts), 50 % of the pair keys" in done.stderr
     found = filled("measure", "-c", "pets", "--aligner", ALIGNER, "--json").json()
     assert (found["n"], found["gap"], found["aligner"]) == (20, {"centroid": 0.5, "fid": None}, ALIGNER)
     assert [(r.seed, r.sample_count) for r in gateway.requests["MeasureGap"]] == [(4, 16), (0, 2000)]
+    for arguments in ((), ("-c", "pets", "--embeddings", "a.npz"), ("--embeddings", "a.npz", "--aligner", ALIGNER)):
+        done = filled("measure", *arguments)
+        assert (done.status, done.stderr.startswith("error: name either --embeddings")) == (2, True)
 
 
 def test_a_rollback_shows_the_collection(filled: Isthmus) -> None:

@@ -1,0 +1,145 @@
+"""npz files of paired embeddings, for commands that need no running mesh."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from isthmus.cli.failures import CommandError, missing_extra
+from isthmus.cli.local import unreadable
+
+__all__ = ["EMBEDDINGS", "EmbeddingsFile", "PairedEmbeddings", "numerics", "read_pairs"]
+
+EMBEDDINGS: Final[Any] = typer.Option(
+    "--embeddings",
+    metavar="PAIRS.npz",
+    help="Arrays image and text, row i pairs with row i; optional: pair_key, or image_pair_key and text_pair_key, "
+    "and label.",
+)
+EmbeddingsFile = Annotated[Path, EMBEDDINGS]
+
+_REASONS: Final = {
+    "InvalidVectorError": "INVALID_VECTOR",
+    "LeakError": "LEAK",
+    "NotEnoughItemsError": "NOT_ENOUGH_PAIRS",
+    "ShapeError": "INVALID_DATA",
+    "SpacesMismatchError": "SPACE_MISMATCH",
+}
+_RANK: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PairedEmbeddings:
+    """What such a file holds.
+
+    Attributes:
+        images: (n, d) floats.
+        texts: (m, e) floats.
+        image_keys: n pair keys.
+        text_keys: m pair keys.
+        labels: One label an image; None when the file has none.
+        repeated: Rows of `image` left out because the same image stands there with the same key.
+    """
+
+    images: NDArray[Any]
+    texts: NDArray[Any]
+    image_keys: Sequence[str]
+    text_keys: Sequence[str]
+    labels: Sequence[str] | None
+    repeated: int
+
+
+def read_pairs(path: Path) -> PairedEmbeddings:
+    """Read the file; an image that is repeated for each of its captions is kept once.
+
+    Raises:
+        CommandError: it cannot be read, or an array is missing or has another shape.
+    """
+    arrays = _load(path)
+    for name in ("image", "text"):
+        if name not in arrays:
+            msg = f"{path} has no array {name}; it has {', '.join(arrays) or 'none'}"
+            raise CommandError(msg, reason="INVALID_DATA", hint="a gap needs vectors of both modalities")
+        if arrays[name].ndim != _RANK or arrays[name].dtype.kind != "f":
+            found = arrays[name]
+            msg = f"{path}: {name} must be (n, d) floats; it is {found.dtype} of shape {found.shape}"
+            raise CommandError(msg, reason="INVALID_DATA")
+    images, texts = arrays["image"], arrays["text"]
+    image_keys = _keys(path, arrays, "image")
+    text_keys = _keys(path, arrays, "text")
+    labels = arrays.get("label")
+    if labels is not None and labels.shape != (len(images),):
+        msg = f"{path}: label must have one for each of {len(images)} images; it has shape {labels.shape}"
+        raise CommandError(msg, reason="INVALID_DATA")
+    kept = _first_of_each(images, image_keys)
+    return PairedEmbeddings(
+        images=images[kept],
+        texts=texts,
+        image_keys=[image_keys[row] for row in kept],
+        text_keys=text_keys,
+        labels=None if labels is None else [str(labels[row]) for row in kept],
+        repeated=len(images) - len(kept),
+    )
+
+
+@contextlib.contextmanager
+def numerics(what: str) -> Iterator[None]:
+    """Turn what the numerics refuse, or that they are not installed, into a failure of the command.
+
+    Args:
+        what: The command, for people.
+
+    Raises:
+        CommandError: something was refused or is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise missing_extra(error, extra="serve", what=what) from error
+    except ValueError as error:
+        reason = _REASONS.get(type(error).__name__)
+        if reason is None:
+            raise
+        raise CommandError(str(error), reason=reason) from error
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        msg = f"{path} cannot be read as npz without pickled objects"
+        raise CommandError(msg, reason="INVALID_DATA") from error
+
+
+def _keys(path: Path, arrays: dict[str, NDArray[Any]], modality: str) -> list[str]:
+    """Return the pair keys of a modality's rows: its own, else the shared ones, else the rows' numbers."""
+    count = len(arrays[modality])
+    name = f"{modality}_pair_key" if f"{modality}_pair_key" in arrays else "pair_key"
+    found = arrays.get(name)
+    if found is None:
+        if len(arrays["image"]) != len(arrays["text"]):
+            msg = f"{path}: {len(arrays['image'])} images and {len(arrays['text'])} texts cannot pair row by row"
+            raise CommandError(msg, reason="INVALID_DATA", hint="add arrays image_pair_key and text_pair_key")
+        return [str(row) for row in range(count)]
+    if found.shape != (count,):
+        msg = f"{path}: {name} must have a key for each of {count} rows of {modality}; it has shape {found.shape}"
+        raise CommandError(msg, reason="INVALID_DATA")
+    return [str(key) for key in found]
+
+
+def _first_of_each(images: NDArray[Any], keys: Sequence[str]) -> list[int]:
+    first: dict[tuple[str, bytes], int] = {}
+    for row, key in enumerate(keys):
+        first.setdefault((key, images[row].tobytes()), row)
+    return list(first.values())
