@@ -1,4 +1,8 @@
-"""One contract, whatever starts the mesh: all in one process, or six plain processes."""
+"""One contract, whatever starts the mesh: all in one process, six plain processes, or Ray Serve.
+
+Ray is started by `isthmus up --engine ray`: `serve.run`s with its gRPC port and HAProxy on, replicas in processes of
+their own. `ISTHMUS_TEST_RAY_CLASSIC=1` puts Ray's own proxy in HAProxy's place.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,29 @@ from isthmus.client import Client, FailedPreconditionError, IsthmusError, Item, 
 from tests.harness.mesh import start_mesh
 from tests.harness.pictures import jpeg
 from tests.harness.processes import start_processes
+from tests.harness.ray_mesh import has_haproxy, is_classic, replicas, start_ray_mesh
 
 pytestmark = pytest.mark.timeout(180)
 
+APPLICATIONS = {"image_encoder", "text_encoder", "alignment", "index_writer", "index_search"}
 
-@pytest.fixture(scope="module", params=["embedded", "processes"])
+
+@pytest.fixture(scope="module", params=["embedded", "processes", "ray"])
 def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of a warm mesh, for each engine in turn."""
     data_dir = tmp_path_factory.mktemp("data")
     if request.param == "embedded":
         with start_mesh(data_dir) as process, Client(process.address) as client:
             yield client
+        return
+    if request.param == "ray":
+        with start_ray_mesh(data_dir) as process, Client(process.address) as client:
+            pids = replicas(process.pid)
+            assert set(pids) == APPLICATIONS
+            assert len({process.pid, *(pid for found in pids.values() for pid in found)}) == 6
+            assert has_haproxy(process.pid) is not is_classic()
+            yield client
+            assert process.terminate() == 0
         return
     with start_processes(data_dir) as processes:
         assert len({process.pid for process in processes.values()} - {os.getpid()}) == 6
