@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -22,13 +25,23 @@ from isthmus.index.searcher import SearcherEngine
 from isthmus.index.writer import WriterEngine
 from isthmus.index.writer_lock import WriterLock
 from isthmus.runtime.base.errors import UnavailableError
-from tests.harness.s3_server import running_s3
-from tests.unit.index.support import ONE_SPACE, SPACE, TENANT, vectors
+from isthmus.v1.index_writer_service_pb2 import (
+    IndexWriterServiceCreateCollectionRequest,
+    IndexWriterServiceDeleteItemsRequest,
+)
+from isthmus.v1.index_writer_service_pb2_grpc import IndexWriterServiceStub
+from tests.harness.process import Process
+from tests.harness.s3_server import S3Server, running_s3
+from tests.harness.writing import WritingClient, write_until
+from tests.unit.index.support import DIMENSION, ONE_SPACE, SPACE, TENANT, vectors
+
+if TYPE_CHECKING:
+    from isthmus.v1.index_writer_service_pb2_grpc import IndexWriterServiceAsyncStub
 
 _SEED = time.time_ns() % 1_000_000
 _SWAPS = 10
 _CLIENTS = 4
-_SWAP_REST_S = 0.15
+_SWAP_REST_S = 0.1
 _POOL = vectors(0, 5_000)
 
 
@@ -42,17 +55,23 @@ class Acks:
     by_writer: dict[int, int] = field(default_factory=dict)
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A place for a store where no lock keeps a second writer away: the epoch has to."""
-    if request.param == "folder":
-        monkeypatch.setattr(WriterLock, "acquire", lambda _: None)  # as on a network file system without locks
-        yield str(tmp_path / "store")
-        return
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server that this process can reach too."""
     with running_s3() as server:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
-        yield f"{server.root}/store"
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place for a store where no lock keeps a second writer away: the epoch has to."""
+    if request.param == "folder":
+        monkeypatch.setattr(WriterLock, "acquire", lambda _: None)  # as on a network file system without locks
+        return str(tmp_path / "store")
+    server: S3Server = request.getfixturevalue("s3")
+    return f"{server.root}/store"
 
 
 def _config(store: str, role: str, **options: Any) -> IndexConfig:
@@ -116,7 +135,7 @@ async def _write(number: int, writers: list[WriterEngine], acks: Acks, stop: asy
 async def test_two_writers_started_at_once_and_swapped_under_load_lose_and_double_nothing(store: str) -> None:
     """0 acknowledged items lost, 0 doubled, 0 revisions used twice over ten swaps, with clients that ask either writer.
 
-    Measured: about 3 s in a folder and 20 s on S3.
+    Measured: about 830 acknowledgements in 4 s in a folder, 770 in 25 s on S3.
     """
     acks, stop = Acks(), asyncio.Event()
     # Started at once; whichever is last counts.
@@ -159,3 +178,59 @@ async def test_two_writers_started_at_once_and_swapped_under_load_lose_and_doubl
     # Revision 1 is the collection itself; each request took exactly one, however many writers it was sent to.
     assert sorted(acks.revisions) == list(range(2, reader.info.revision + 1))
     assert len(acks.by_writer) > _SWAPS
+
+
+@pytest.mark.timeout(120)
+async def test_a_writer_that_slept_through_its_successor_acknowledges_nothing(s3: S3Server) -> None:
+    """Stopped in the midst of its work for longer than versions are kept, and woken: what it had begun fails.
+
+    The successor writes and cleans up meanwhile. Each answer that the sleeper gives when it wakes is a refusal.
+    """
+    env = {
+        "ISTHMUS_INDEX_STORE_DIR": f"{s3.root}/slept",
+        "ISTHMUS_INDEX_COMPACT_FAN_OUT": "4",
+        "ISTHMUS_INDEX_KEEP_VERSIONS_S": "1",
+        "ISTHMUS_INDEX_EPOCH_INTERVAL_S": "3600",
+        **s3.env,
+    }
+    command, ready = ["-m", "isthmus.index", "--role", "writer"], "isthmus index_writer ready "
+    clients = [WritingClient(number, random.Random(_SEED + number)) for number in range(_CLIENTS)]
+    sleepers, others = clients[:2], clients[2:]
+    with Process(command, ready=ready, env=env) as first:
+        async with grpc.aio.insecure_channel(first.address) as channel:
+            stub: IndexWriterServiceAsyncStub = IndexWriterServiceStub(channel)
+            await stub.CreateCollection(
+                IndexWriterServiceCreateCollectionRequest(
+                    name="things", image_space=SPACE, image_dimension=DIMENSION, request_id="create"
+                )
+            )
+            stop = asyncio.Event()
+            writing = [asyncio.ensure_future(client.run(stub, stop)) for client in sleepers]
+            await asyncio.sleep(0.5)
+            os.kill(first.pid, signal.SIGSTOP)
+            answered = [client.answered for client in sleepers]
+            with Process(command, ready=ready, env=env) as second:
+                await write_until(second, others, 2.0, kill=False)
+                os.kill(first.pid, signal.SIGCONT)
+                await asyncio.gather(*writing)  # each ends with its first refusal
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub.DeleteItems(
+                        IndexWriterServiceDeleteItemsRequest(collection="things", ids=["nobody"], request_id="late")
+                    )
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+                # An answer that was on its way when the process was stopped may still arrive, one a client.
+                late = [client.answered - before for client, before in zip(sleepers, answered, strict=True)]
+                assert max(late) <= 1
+                assert min(client.answered for client in clients) > 2
+                await write_until(second, clients, 0.5, kill=False)
+                assert second.terminate() == 0
+    expected = {item_id: row for client in clients for item_id, row in client.items.items()}
+    searcher = SearcherEngine(_config(f"{s3.root}/slept", "searcher"))
+    await searcher.start()
+    reader = await searcher.read_items(TENANT, "things")
+    found = [pair async for batch in reader.batches for pair in zip(batch.ids, batch.embeddings, strict=True)]
+    await searcher.close()
+    assert sorted(item_id for item_id, _ in found) == sorted(expected)
+    for item_id, row in found:
+        np.testing.assert_array_equal(row, expected[item_id])
+    assert reader.info.revision == 1 + sum(client.requests for client in clients)
