@@ -6,6 +6,7 @@ from isthmus.core.gap.bootstrap import ClusterBootstrap, Figure
 from isthmus.core.gap.centroid import CentroidGap, centroid_gap
 from isthmus.core.gap.corpus import PAIRS_MIN, SAMPLE_LIMIT, Corpus
 from isthmus.core.gap.distances import DistanceComparison, DistanceFigures, compare_distances
+from isthmus.core.gap.encoders import EncoderChoice, EncoderDifference, choose_encoder
 from isthmus.core.gap.gaussian import GaussianGap, gaussian_gap
 from isthmus.core.gap.heterogeneity import Heterogeneity, SideHeterogeneity, heterogeneity
 from isthmus.core.gap.histograms import ScoreHistogram, ScoreHistograms, score_histograms
@@ -17,7 +18,14 @@ from isthmus.core.gap.paired import PairedCosine, paired_cosine
 from isthmus.core.gap.relative import RelativeGap, relative_gap
 from isthmus.core.gap.report import GapReport, measure_gap
 from isthmus.core.gap.result import MeasureResult
-from isthmus.core.gap.retrieval import DirectionRetrieval, GapRetrieval, fold_rows, gap_retrieval
+from isthmus.core.gap.retrieval import (
+    DirectionRetrieval,
+    FoldedRetrieval,
+    GapRetrieval,
+    fold_rows,
+    folded_retrieval,
+    gap_retrieval,
+)
 from isthmus.core.gap.scan import CosineScan, SideScan, scan_cosines
 from isthmus.core.gap.separability import Separability, separability
 from isthmus.core.gap.sinkhorn import SinkhornGap, sinkhorn_gap
@@ -36,7 +44,10 @@ __all__ = [
     "DirectionRetrieval",
     "DistanceComparison",
     "DistanceFigures",
+    "EncoderChoice",
+    "EncoderDifference",
     "Figure",
+    "FoldedRetrieval",
     "GapReport",
     "GapRetrieval",
     "GaussianGap",
@@ -58,9 +69,11 @@ __all__ = [
     "ZeroShot",
     "alignment_uniformity",
     "centroid_gap",
+    "choose_encoder",
     "cluster_homogeneity",
     "compare_distances",
     "fold_rows",
+    "folded_retrieval",
     "gap_retrieval",
     "gaussian_gap",
     "gini",

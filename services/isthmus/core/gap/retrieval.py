@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.errors import NotEnoughItemsError
 from isthmus.core.gap.bootstrap import ClusterBootstrap, Figure, percentile_figure
 from isthmus.core.gap.corpus import Corpus
 from isthmus.core.gap.result import MeasureResult
-from isthmus.core.gap.scan import CosineScan
+from isthmus.core.gap.scan import CosineScan, scan_cosines
 from isthmus.core.metrics import MixedRetrieval, RecallAt
 from isthmus.core.modality import Modality
 
-__all__ = ["DirectionRetrieval", "GapRetrieval", "fold_rows", "gap_retrieval"]
+__all__ = ["DirectionRetrieval", "FoldedRetrieval", "GapRetrieval", "fold_rows", "folded_retrieval", "gap_retrieval"]
 
 RSUM_MAX: Final = 600.0
 """Six recalls in percent."""
@@ -57,10 +58,30 @@ class GapRetrieval(MeasureResult):
     """Image queries."""
     rsum: Figure
     """Sum of the six recalls in percent; at most 600."""
+    keys: tuple[str, ...] = field(repr=False)
+    """The pair keys, sorted."""
+    key_recall: NDArray[np.float64] = field(repr=False, compare=False)
+    """(n,) for each of them the mean over its queries of the mean of R@1, R@5, R@10: what encoders are compared by."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values, without those of each key."""
+        document = asdict(self)
+        del document["keys"], document["key_recall"]
+        return document
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedRetrieval(MeasureResult):
+    """Mean recall over disjoint folds, each searched alone."""
+
+    folds: int
+    """How many."""
+    t2i: RecallAt
+    """Text queries."""
+    i2t: RecallAt
+    """Image queries."""
+    rsum: float
+    """Sum of the six mean recalls in percent; at most 600."""
 
 
 def gap_retrieval(scan: CosineScan, *, bootstrap: ClusterBootstrap, seed: int) -> GapRetrieval:
@@ -85,11 +106,13 @@ def gap_retrieval(scan: CosineScan, *, bootstrap: ClusterBootstrap, seed: int) -
         t2i=t2i,
         i2t=i2t,
         rsum=percentile_figure(min(value, RSUM_MAX), np.asarray(drawn)),
+        keys=tuple(scan.corpus.paired_keys),
+        key_recall=_key_recall(scan),
     )
 
 
 def fold_rows(corpus: Corpus, *, folds: int, seed: int) -> list[Corpus]:
-    """Cut a corpus into disjoint folds of about equal numbers of pair keys: the "1K" protocol (methods of VSE++).
+    """Cut a corpus into disjoint folds of about equal numbers of pair keys.
 
     Args:
         corpus: Items without a partner are left out.
@@ -99,6 +122,40 @@ def fold_rows(corpus: Corpus, *, folds: int, seed: int) -> list[Corpus]:
     keys = corpus.paired_keys
     order = np.random.default_rng(seed).permutation(len(keys))
     return [corpus.of_keys(frozenset(keys[row] for row in part)) for part in np.array_split(order, folds)]
+
+
+def folded_retrieval(corpus: Corpus, *, folds: int = 5, seed: int) -> FoldedRetrieval:
+    """Average recall over disjoint folds, each searched alone: the "1K" protocol of :cite:`faghri:18:vsepp`.
+
+    Never compare it with recall over the whole: a fold has fewer items to confuse.
+
+    Args:
+        corpus: Of one space.
+        folds: How many; each must hold a pair.
+        seed: Seed of the shuffle.
+
+    Raises:
+        NotEnoughItemsError: There are fewer pairs than folds.
+        SpacesMismatchError: The dimensions differ.
+    """
+    count = len(corpus.paired_keys)
+    if not 1 <= folds <= count:
+        msg = f"folds: {folds} of {count} pairs; need at least one fold, and a pair in each"
+        raise NotEnoughItemsError(msg)
+    scans = [scan_cosines(fold) for fold in fold_rows(corpus, folds=folds, seed=seed)]
+    mean: dict[Modality, RecallAt] = {}
+    for query in Modality:
+        each = [asdict(RecallAt.of(scan.sides[query].match_rank)) for scan in scans]
+        mean[query] = RecallAt(**{name: float(np.mean([one[name] for one in each])) for name in each[0]})
+    return FoldedRetrieval(
+        n=count,
+        seed=seed,
+        sampled=False,
+        folds=folds,
+        t2i=mean[Modality.TEXT],
+        i2t=mean[Modality.IMAGE],
+        rsum=100.0 * sum(sum(asdict(recall).values()) for recall in mean.values()),
+    )
 
 
 def _direction(scan: CosineScan, *, query: Modality, bootstrap: ClusterBootstrap) -> DirectionRetrieval:
@@ -119,6 +176,23 @@ def _direction(scan: CosineScan, *, query: Modality, bootstrap: ClusterBootstrap
         mixed=MixedRetrieval.of(side.mixed_rank[judged], ndcg10=side.ndcg10[judged], own_share=side.own_share[judged]),
         list_diversity=_diversity(side.other_neighbors, scan.corpus.vectors[query.other]),
     )
+
+
+def _key_recall(scan: CosineScan) -> NDArray[np.float64]:
+    """Return for each pair key, sorted, the mean over its queries of the mean recall at the three depths."""
+    place = {key: row for row, key in enumerate(scan.corpus.paired_keys)}
+    sums, counts = np.zeros(len(place)), np.zeros(len(place))
+    for query in Modality:
+        ranks = scan.sides[query].match_rank
+        judged = np.flatnonzero(np.isfinite(ranks))
+        recall = np.mean([ranks[judged] < depth for depth in _CROSS_DEPTHS], axis=0)
+        of_key = np.array([place[scan.corpus.keys[query][row]] for row in judged], dtype=np.intp)
+        # Both directions count alike, however many captions a photo has.
+        per_key = np.bincount(of_key, minlength=len(place))
+        np.add.at(sums, of_key, recall / per_key[of_key])
+        counts += per_key > 0
+    mean: NDArray[np.float64] = sums / np.maximum(counts, 1.0)
+    return mean
 
 
 def _within(ranks: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
