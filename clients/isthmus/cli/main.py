@@ -8,6 +8,7 @@ from isthmus.cli import (
     align,
     aligners,
     collections,
+    compare,
     deploy,
     embed,
     evaluate,
@@ -39,6 +40,7 @@ app.command("search")(search.search)
 app.command("embed")(embed.embed)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
+app.add_typer(compare.app, name="compare")
 app.add_typer(align.app, name="align")
 app.add_typer(aligners.app, name="aligners")
 app.add_typer(train.app, name="train")

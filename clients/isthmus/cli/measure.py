@@ -113,10 +113,26 @@ def _show(report: GapReport) -> None:
 
 def _rows(report: GapReport) -> Iterator[tuple[str, Figure, int, str]]:
     """Yield name, figure, pairs looked at and a reading for whatever was measured."""
+    yield from _mean_rows(report)
+    yield from _cloud_rows(report)
+    yield from _neighbor_rows(report)
+
+
+def _mean_rows(report: GapReport) -> Iterator[tuple[str, Figure, int, str]]:
     if (one := report.centroid) is not None:
         yield "centroid gap", one.distance, one.n, "distance of the means: 0 none, 2 opposite"
     if (rmg := report.rmg) is not None:
         yield "relative modality gap", rmg.ratio, rmg.n, "0 pairs coincide, 0.5 pairs are as far as strangers"
+    if (paired := report.paired_cosine) is not None:
+        yield "paired cosine", paired.cosine, paired.n, "of a match; the floor is that of strangers"
+    if (spread := report.uniformity) is not None:
+        yield "alignment", spread.alignment, spread.n, "mean squared distance of a pair"
+        yield "uniformity, images", spread.image_uniformity, spread.n, "lower uses more of the sphere"
+        yield "uniformity, texts", spread.text_uniformity, spread.n, ""
+        yield "uniformity, both", spread.joint_uniformity, spread.n, ""
+
+
+def _cloud_rows(report: GapReport) -> Iterator[tuple[str, Figure, int, str]]:
     if (fid := report.fid) is not None:
         yield "FID (squared)", fid.fid, fid.n, "squared W2 of fitted Gaussians"
     if (sliced := report.sliced_w2) is not None:
@@ -127,6 +143,9 @@ def _rows(report: GapReport) -> Iterator[tuple[str, Figure, int, str]]:
         yield "MMD (squared)", mmd.squared, mmd.n, "0 no smooth function tells them apart"
     if (apart := report.separability) is not None:
         yield "linear separability", apart.accuracy, apart.n, "1 a plane tells them apart, 0.5 it cannot"
+
+
+def _neighbor_rows(report: GapReport) -> Iterator[tuple[str, Figure, int, str]]:
     if (mixing := report.heterogeneity) is not None:
         for ratio, rank, side, sought in (
             ("ITR", "TMR", mixing.image_query, "text"),
@@ -141,18 +160,11 @@ def _rows(report: GapReport) -> Iterator[tuple[str, Figure, int, str]]:
             )
             yield f"{rank} (mean)", side.mean_rank, mixing.n, f"rank of the best {sought}"
             yield f"{rank} (median)", side.median_rank, mixing.n, "1-2 mixed"
-    if (spread := report.uniformity) is not None:
-        yield "alignment", spread.alignment, spread.n, "mean squared distance of a pair"
-        yield "uniformity, images", spread.image_uniformity, spread.n, "lower uses more of the sphere"
-        yield "uniformity, texts", spread.text_uniformity, spread.n, ""
-        yield "uniformity, both", spread.joint_uniformity, spread.n, ""
     if (nas := report.neighbor_overlap) is not None:
         yield f"neighbour overlap at {nas.k}", nas.overlap, nas.n, "1 both modalities see the same neighbours"
     if (hubs := report.hubness) is not None:
         yield "hubness of images", hubs.images, hubs.n, "Gini: 0 all are found alike, 1 few are found by all"
         yield "hubness of texts", hubs.texts, hubs.n, ""
-    if (paired := report.paired_cosine) is not None:
-        yield "paired cosine", paired.cosine, paired.n, "of a match; the floor is that of strangers"
 
 
 def _show_retrieval(found: GapRetrieval) -> None:
@@ -174,9 +186,9 @@ def _show_retrieval(found: GapRetrieval) -> None:
             for name, side in sides
         ),
     )
-    headings = ("R@1", "R@10", "R@20", "95 % interval", "nDCG@10", "own share")
+    mixed = ("R@1", "R@10", "R@20", "95 % interval", "nDCG@10", "own share")
     print_table(
-        table("", *headings, title="Both modalities searched, plain cosine", right=headings),
+        table("", *mixed, title="Both modalities searched, plain cosine", right=mixed),
         (
             (
                 name.partition(" ")[0] + " → any",
