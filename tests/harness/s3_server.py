@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib import request
 
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["S3Server", "running_s3"]
 
 _BUCKET = "isthmus"
+_LOSE_ANSWER = "/-/lose-answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class S3Server:
         pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=_BUCKET, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
+    def lose_answer(self) -> None:
+        """Answer the next commit of a table with an error after it was made."""
+        request.urlopen(f"{self.endpoint}{_LOSE_ANSWER}", timeout=10).close()  # noqa: S310 - this very server
+
     def make_bucket(self) -> None:
         """Make the bucket."""
         self._client().create_bucket(Bucket=_BUCKET)
@@ -77,19 +83,32 @@ def running_s3() -> Iterator[S3Server]:
         yield server
 
 
-def _one_at_a_time(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    lock = threading.Lock()
+class _OneAtATime:
+    """Serves requests one after the other, and loses the answer to a commit when it was told to."""
 
-    def serve(environ: Any, start_response: Any) -> Iterable[bytes]:
-        with lock:
-            return app(environ, start_response)
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._loses_answer = False
 
-    return serve
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        with self._lock:
+            if environ["PATH_INFO"] == _LOSE_ANSWER:
+                self._loses_answer = True
+                start_response("200 OK", [("Content-Length", "0")])
+                return [b""]
+            commit = environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"].endswith(".manifest")
+            if self._loses_answer and commit:
+                self._loses_answer = False
+                list(self._app(environ, lambda *_: None))
+                start_response("500 Internal Server Error", [("Content-Length", "0")])
+                return [b""]
+            return self._app(environ, start_response)
 
 
 def _main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = _one_at_a_time(DomainDispatcherApplication(create_backend_app))
+    app = _OneAtATime(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     print(f"s3 ready http://127.0.0.1:{server.port}", flush=True)
     server.serve_forever()

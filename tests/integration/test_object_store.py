@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 import numpy as np
 import pytest
 
+from isthmus.runtime.base.errors import UnavailableError
 from isthmus.runtime.rpc.codec import decode_vectors, encode_vectors
 from isthmus.v1 import common_pb2, index_search_service_pb2, index_writer_service_pb2
 from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
@@ -22,11 +24,16 @@ from tests.harness.writing import WritingClient, write_until
 from tests.unit.index.support import (
     DIMENSION,
     IMAGE_SPACE,
+    ONE_SPACE,
     SPACE,
     TENANT,
     TEXT_SPACE,
+    create,
     heads,
+    images,
     running_searcher,
+    running_writer,
+    upsert,
     vectors,
 )
 
@@ -35,6 +42,8 @@ _TEXT_DIMENSION = 8
 _COUNT = 120
 _SEED = time.time_ns() % 1_000_000
 _KILLS = 3
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +271,51 @@ async def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(
         np.testing.assert_array_equal(row, expected[item_id])
     assert reader.info.revision == 1 + requests
     assert reader.info.image_count == len(expected) == len(found)
+
+
+async def test_a_commit_whose_answer_was_lost_is_applied_once(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store made it and said otherwise; the writer tries again, and nothing is there twice."""
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    rows, store = vectors(0, 3), f"{s3.root}/lost"
+    async with running_writer(store) as writer:
+        await create(writer)
+        s3.lose_answer()
+        first = await _until_answered(lambda: upsert(writer, images(["a", "b"]), rows[:2], request="r1"))
+        assert (first.revision, first.created_count) == (2, 2)
+        assert (await upsert(writer, images(["c"]), rows[2:])).revision == 3
+        s3.lose_answer()
+        await _until_answered(
+            lambda: writer.create_collection(TENANT, "more", settings=ONE_SPACE, aligner=None, request_id="more")
+        )
+        assert [(info.name, info.revision) for info in await writer.list_collections(TENANT)] == [
+            ("more", 1),
+            ("things", 3),
+        ]
+    async with running_writer(store) as writer, running_searcher(store) as searcher:
+        assert [info.name for info in await writer.list_collections(TENANT)] == ["more", "things"]
+        reader = await searcher.read_items(TENANT, "things")
+        assert [batch.ids async for batch in reader.batches] == [("a", "b", "c")]
+
+
+async def test_a_store_that_does_not_answer_is_unavailable_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hang, and no word of what it is called. Measured: 3 to 5 s until refused connections are given up."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    started_s = time.monotonic()
+    with pytest.raises(UnavailableError) as caught:
+        async with running_writer("s3://hidden-bucket/store", store_endpoint="http://127.0.0.1:1"):
+            pass
+    assert time.monotonic() - started_s < 15
+    assert caught.value.reason == "BACKEND_UNAVAILABLE"
+    assert "hidden" not in caught.value.message
+
+
+async def _until_answered(call: Callable[[], Awaitable[T]]) -> T:
+    for _ in range(5):
+        with contextlib.suppress(UnavailableError):
+            return await call()
+    pytest.fail("five times no answer")
 
 
 def _code(call: Any) -> str:

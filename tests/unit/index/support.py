@@ -61,7 +61,7 @@ def config(store_dir: Path | str, role: str, **options: Any) -> IndexConfig:
 
 
 @contextlib.asynccontextmanager
-async def running_writer(store_dir: Path, **options: Any) -> AsyncIterator[WriterEngine]:
+async def running_writer(store_dir: Path | str, **options: Any) -> AsyncIterator[WriterEngine]:
     """Run a writer."""
     engine = WriterEngine(config(store_dir, "writer", **options))
     await engine.start()
