@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import cached, embedding, searching
+from tests.bench import cached, embedding, gap_report, searching
 from tests.bench.record import Figure, append, show
 from tests.harness.mesh import start_mesh
 
@@ -17,6 +17,7 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "embedding": lambda address: asyncio.run(embedding.measure(address)),
     "cached": cached.measure,
     "searching": searching.measure,
+    "gap_report": gap_report.measure,
 }
 
 
