@@ -42,7 +42,7 @@ class Hubness(MeasureResult):
 def hubness(scan: CosineScan, *, bootstrap: ClusterBootstrap, seed: int) -> Hubness:
     """Measure G = 2 sum_r r m_(r) / (C sum m) - (C + 1) / C over the k-occurrences m, counts ascending.
 
-    After :cite:`radovanovic:10:hubs`; all items, all queries.
+    The k-occurrence of :cite:`radovanovic:10:hubs`; all items, all queries.
 
     Args:
         scan: Of the corpus.

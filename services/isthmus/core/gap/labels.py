@@ -99,7 +99,9 @@ def zero_shot(
 def cluster_homogeneity(
     sample: Corpus, *, labels: Sequence[str | None], seed: int, sampled: bool
 ) -> ClusterHomogeneity:
-    """Cluster images and texts together and ask what the clusters are made of (Rosenberg and Hirschberg 2007, 3.1).
+    """Cluster images and texts together and ask what the clusters are made of.
+
+    Homogeneity as in section 2 of :cite:`rosenberg:07:vmeasure`: 1 - H(class | cluster) / H(class).
 
     Args:
         sample: Balanced, of one space.

@@ -30,7 +30,7 @@ class RelativeGap(MeasureResult):
 def relative_gap(corpus: Corpus, *, bootstrap: ClusterBootstrap, seed: int) -> RelativeGap:
     """Measure p / (p + q) with p = mean(1 - x_i.y_i), q = mean over i ≠ j of 1 - x_i.x_j and 1 - y_i.y_j.
 
-    The relative modality gap of :cite:`eslami:24:mitigate`, on all pairs; p and q from the rows and their sum alone.
+    The relative modality gap of :cite:`schrodi:25:two`, on all pairs; q from the rows and their sum alone.
 
     Args:
         corpus: Balanced, of one space.
