@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from isthmus.cli import aligners
+from isthmus.cli import align_offline, aligners
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show, import, promote and roll back aligners.", no_args_is_help=True)
+app = typer.Typer(
+    help="Fit, verify and compare aligners; list, show, import, promote and roll them back.", no_args_is_help=True
+)
+app.command("fit")(align_offline.fit)
+app.command("verify")(align_offline.verify)
+app.command("compare")(align_offline.compare)
 app.command("list")(aligners.list_)
 app.command("show")(aligners.show)
 app.command("import")(aligners.import_)

@@ -27,9 +27,12 @@ EMBEDDINGS: Final[Any] = typer.Option(
 EmbeddingsFile = Annotated[Path, EMBEDDINGS]
 
 _REASONS: Final = {
+    "ArtefactError": "INVALID_ALIGNER",
+    "DegreesError": "DEGREES",
     "InvalidVectorError": "INVALID_VECTOR",
     "LeakError": "LEAK",
     "NotEnoughItemsError": "NOT_ENOUGH_PAIRS",
+    "OptionError": "INVALID_OPTION",
     "ShapeError": "INVALID_DATA",
     "SpacesMismatchError": "SPACE_MISMATCH",
 }

@@ -51,6 +51,8 @@ def estimate_calibration(
     *,
     image_keys: Sequence[str | None],
     text_keys: Sequence[str | None],
+    image_queries: NDArray[np.float32] | None = None,
+    text_queries: NDArray[np.float32] | None = None,
 ) -> Calibration:
     """Estimate location and scale of each modality pair from impostors: best matches that are known to be none.
 
@@ -63,6 +65,8 @@ def estimate_calibration(
         text_vectors: (m, d) float32, rows unit-norm, aligned; m at most 1,000.
         image_keys: n pair keys; None or empty where an item has none.
         text_keys: m pair keys.
+        image_queries: (n, d) what the images look like as queries, where an aligner tells queries from items.
+        text_queries: (m, d) what the texts look like as queries.
 
     Returns:
         An ESTIMATED calibration, or the DEFAULT one when either modality has fewer than 64 vectors.
@@ -81,12 +85,16 @@ def estimate_calibration(
         return Calibration.default()
 
     image_codes, text_codes = key_codes(image_keys, text_keys)
-    vectors = {Modality.IMAGE: image_vectors[:count], Modality.TEXT: text_vectors[:count]}
+    items = {Modality.IMAGE: image_vectors[:count], Modality.TEXT: text_vectors[:count]}
+    queries = {
+        Modality.IMAGE: items[Modality.IMAGE] if image_queries is None else image_queries[:count],
+        Modality.TEXT: items[Modality.TEXT] if text_queries is None else text_queries[:count],
+    }
     codes = {Modality.IMAGE: image_codes[:count], Modality.TEXT: text_codes[:count]}
     curves: dict[tuple[Modality, Modality], ScoreCurve] = {}
     for query, item in MODALITY_PAIRS:
         best = best_impostors(
-            vectors[query], vectors[item], query_codes=codes[query], item_codes=codes[item], same=query is item
+            queries[query], items[item], query_codes=codes[query], item_codes=codes[item], same=query is item
         )
         if len(best) < SAMPLE_MINIMUM:
             return Calibration.default()

@@ -18,6 +18,7 @@ __all__ = ["Reliability", "answer_reliability", "reliability"]
 
 _BINS: Final = 15
 _BLOCK_ROWS: Final = 256
+_DEPTH: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +83,12 @@ def answer_reliability(
     items: Mapping[Modality, NDArray[np.float32]],
     image_keys: Sequence[str | None],
     text_keys: Sequence[str | None],
+    depth: int = _DEPTH,
 ) -> dict[tuple[Modality, Modality], Reliability]:
-    """Judge a calibration by the best answer to each query, on pairs it was not fitted on.
+    """Judge a calibration by what a user sees: the best answers to each query, on pairs it was not fitted on.
 
-    The best answer is what a user acts on; over all candidates the error would be small for being mostly about
-    certain strangers.
+    Over all candidates the error would be small for being mostly about certain strangers. At depth 1 it is larger than
+    at 10: that an answer is the best one says more than its score, which is all that a probability here knows.
 
     Args:
         calibration: Fitted.
@@ -94,6 +96,7 @@ def answer_reliability(
         items: Per modality (n, k) float32 item rows.
         image_keys: Pair keys of the images; None or empty where an image has none.
         text_keys: Pair keys of the texts.
+        depth: Answers a query.
 
     Returns:
         For both (query modality, other modality).
@@ -105,17 +108,19 @@ def answer_reliability(
     codes = {Modality.IMAGE: image_codes, Modality.TEXT: text_codes}
     judged = {}
     for query in Modality:
-        best = np.empty(len(queries[query]))
-        match = np.empty(len(best), dtype=bool)
-        for start in range(0, len(best), _BLOCK_ROWS):
-            rows = slice(start, min(start + _BLOCK_ROWS, len(best)))
+        count = len(queries[query])
+        places = min(depth, len(items[query.other]))
+        best = np.empty((count, places))
+        match = np.empty((count, places), dtype=bool)
+        for start in range(0, count, _BLOCK_ROWS):
+            rows = slice(start, min(start + _BLOCK_ROWS, count))
             scores = queries[query][rows] @ items[query.other].T
-            first = scores.argmax(axis=1)
-            best[rows] = scores[np.arange(len(first)), first]
-            match[rows] = codes[query][rows] == codes[query.other][first]
-        probabilities = calibration.probabilities(best, query=query, item=query.other)
+            first = np.argpartition(-scores, places - 1, axis=1)[:, :places]
+            best[rows] = np.take_along_axis(scores, first, axis=1)
+            match[rows] = codes[query][rows, None] == codes[query.other][first]
+        probabilities = calibration.probabilities(best.ravel(), query=query, item=query.other)
         if probabilities is None:
             msg = "calibration: it was not fitted, so it has no probabilities to judge"
             raise NotEnoughItemsError(msg)
-        judged[query, query.other] = reliability(probabilities, match)
+        judged[query, query.other] = reliability(probabilities, match.ravel())
     return judged

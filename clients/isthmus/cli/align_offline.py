@@ -1,0 +1,290 @@
+"""`isthmus align fit|verify|compare` on a file of paired embeddings: no mesh, no encoder, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import numpy as np
+import typer
+
+from isthmus.cli.embeddings import EmbeddingsFile, numerics, read_pairs
+from isthmus.cli.failures import CommandError, UsageError, reporting
+from isthmus.cli.local import unwritable
+from isthmus.cli.options import Json
+from isthmus.cli.output import facts, note, percent, print_json, print_table, table
+from isthmus.cli.progress import share_bar
+
+if TYPE_CHECKING:
+    from isthmus.core.aligners import Artefact, FitOptions
+    from isthmus.core.recipe import RawPairs, Verification
+
+__all__ = ["compare", "fit", "verify"]
+
+_ONE_SPACE: Final = "unnamed@00000000"
+_TWO_SPACES: Final = ("unnamed-image@00000000", "unnamed-text@00000000")
+_CREATED_BY: Final = "isthmus align fit"
+_COLUMNS: Final = ("i2t R@1", "t2i R@1", "mixed R@10", "nDCG@10", "own share", "hubness")
+
+Space = typer.Option(metavar="ENCODER@REVISION", help="Their raw space; needed before a mesh can use the aligner.")
+ImageSpace = Annotated[str, Space]
+TextSpace = Annotated[str, Space]
+Strength = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the correction, where the method has one.")]
+Dimension = Annotated[int | None, typer.Option(min=1, help="Of an aligned vector; for cca and spectral.")]
+Hubness = Annotated[bool, typer.Option("--hubness", help="Correct hubness on top, by item offsets.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
+Epsilon = Annotated[float, typer.Option(min=0.0, max=1.0, help="How far the guard lets a recall fall.")]
+
+
+def fit(
+    embeddings: EmbeddingsFile,
+    method: Annotated[str, typer.Option(metavar="M", help="identity, shift, center, standardize, procrustes, cca, …")],
+    strength: Strength = 1.0,
+    dimension: Dimension = None,
+    by_sigma: Annotated[bool, typer.Option("--by-sigma", help="Weigh spectral coordinates by their sigma.")] = False,
+    lift: Annotated[
+        float | None, typer.Option(min=0.0, help="What spectral adds to every similarity.", show_default="as needed")
+    ] = None,
+    hubness: Hubness = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the artefact; it must not be there yet.", show_default="./METHOD"),
+    ] = None,
+    name: Annotated[str, typer.Option(metavar="ID", help="Name of the aligner.", show_default="the method")] = "",
+    image_space: ImageSpace = "",
+    text_space: TextSpace = "",
+    epsilon: Epsilon = 0.02,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Fit an aligner to four fifths of the pairs, judge it on the others, and write its artefact.
+
+    Which pairs are held out follows from their keys alone, so `align verify` on the same file judges on the same ones.
+    """
+    with reporting(as_json=json), numerics("`isthmus align fit`"):
+        from isthmus.core.aligners import FitOptions, Label
+        from isthmus.core.guard import GuardLimits
+        from isthmus.core.recipe import fit_and_judge
+
+        folder = out or Path(method)
+        if folder.exists():
+            msg = f"{folder} is there already"
+            raise UsageError(msg, hint="name a new folder with --out")
+        options = FitOptions(
+            strength=strength, dimension=dimension, by_sigma=by_sigma, lift=lift, hubness=hubness, seed=seed
+        )
+        artefact, found = fit_and_judge(
+            method,
+            _pairs(embeddings, image_space, text_space),
+            label=Label(aligner_id=name or method, created_by=_CREATED_BY, seed=seed),
+            options=options,
+            limits=GuardLimits(epsilon=epsilon),
+        )
+        try:
+            artefact.save(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        if json:
+            print_json({"aligner": artefact.space, "folder": str(folder)} | found.to_dict())
+            return
+        facts(
+            [
+                ("aligner", artefact.space),
+                ("folder", folder),
+                ("learned from", f"{artefact.manifest.pair_count} pairs"),
+                ("judged on", f"{found.guard.pair_count} pairs"),
+            ]
+        )
+        _show(artefact.manifest.method, found)
+        note(f"bring it into a mesh with: isthmus align import {folder}")
+
+
+def verify(
+    embeddings: EmbeddingsFile,
+    aligner: Annotated[Path, typer.Option(metavar="DIR", help="Holds manifest.json and aligner.safetensors.")],
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Judge on every pair: the aligner was fitted to none of this file.")
+    ] = False,
+    image_space: ImageSpace = "",
+    text_space: TextSpace = "",
+    epsilon: Epsilon = 0.02,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Judge an aligner on held-out pairs: retrieval before and after, calibration, and what the guard says."""
+    with reporting(as_json=json), numerics("`isthmus align verify`"):
+        from isthmus.core.aligners import Artefact
+        from isthmus.core.guard import GuardLimits
+        from isthmus.core.recipe import verify_artefact
+
+        artefact = Artefact.load(aligner)
+        pairs = _pairs(embeddings, image_space, text_space, artefact=artefact)
+        learned, judged = (pairs, pairs) if all_pairs else pairs.split()
+        found = verify_artefact(artefact, judged, learned=learned, limits=GuardLimits(epsilon=epsilon), seed=seed)
+        if json:
+            print_json({"aligner": artefact.space} | found.to_dict())
+            return
+        facts([("aligner", artefact.space), ("judged on", f"{found.guard.pair_count} pairs")])
+        _show(artefact.manifest.method, found)
+
+
+def compare(
+    embeddings: EmbeddingsFile,
+    methods: Annotated[
+        str, typer.Option(metavar="M,…", help="Which ones, separated by commas.", show_default="all")
+    ] = "",
+    hubness: Hubness = False,
+    epsilon: Epsilon = 0.02,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Fit every method to the same pairs and judge all on the same others; nothing is written."""
+    with reporting(as_json=json), numerics("`isthmus align compare`"):
+        from isthmus.core.aligners import FITTED_METHODS, FitOptions
+
+        chosen = [method.strip() for method in methods.split(",") if method.strip()] or list(FITTED_METHODS)
+        unknown = sorted(set(chosen) - set(FITTED_METHODS))
+        if unknown:
+            msg = f"--methods: {', '.join(unknown)}; there are {', '.join(FITTED_METHODS)}"
+            raise UsageError(msg)
+        pairs = _pairs(embeddings, "", "")
+        pairs.split()  # whatever is wrong with the pairs themselves is wrong for every method
+        options = FitOptions(hubness=hubness, seed=seed)
+        judged: dict[str, Verification] = {}
+        refused: dict[str, str] = {}
+        with share_bar() as tell:
+            for done, method in enumerate(chosen):
+                tell(done / len(chosen), method)
+                _judge(method, pairs, options, epsilon=epsilon, judged=judged, refused=refused)
+        if json:
+            print_json(
+                {
+                    "methods": {method: found.to_dict() for method, found in judged.items()},
+                    "refused": refused,
+                }
+            )
+            return
+        _show_all(judged, refused)
+
+
+def _judge(
+    method: str,
+    pairs: RawPairs,
+    options: FitOptions,
+    *,
+    epsilon: float,
+    judged: dict[str, Verification],
+    refused: dict[str, str],
+) -> None:
+    from isthmus.core.aligners import Label
+    from isthmus.core.errors import CoreError
+    from isthmus.core.guard import GuardLimits
+    from isthmus.core.recipe import fit_and_judge
+
+    label = Label(aligner_id=method, created_by=_CREATED_BY, seed=options.seed)
+    try:
+        _, judged[method] = fit_and_judge(
+            method, pairs, label=label, options=options, limits=GuardLimits(epsilon=epsilon)
+        )
+    except CoreError as error:
+        refused[method] = str(error)
+
+
+def _pairs(path: Path, image_space: str, text_space: str, *, artefact: Artefact | None = None) -> RawPairs:
+    """Read the file; raw spaces come from the options, else from the file, else from the aligner, else are unnamed."""
+    from isthmus.core.recipe import RawPairs
+
+    found = read_pairs(path)
+    stated = _stated_spaces(path)
+    if artefact is not None:
+        unnamed = artefact.manifest.image_space, artefact.manifest.text_space
+    elif found.images.shape[1] == found.texts.shape[1]:
+        unnamed = _ONE_SPACE, _ONE_SPACE
+    else:
+        unnamed = _TWO_SPACES
+    if found.repeated:
+        note(f"{found.repeated} rows repeat an image of the same pair key and were left out")
+    return RawPairs(
+        images=_unit(found.images, "image"),
+        texts=_unit(found.texts, "text"),
+        image_keys=found.image_keys,
+        text_keys=found.text_keys,
+        image_space=image_space or stated.get("image", unnamed[0]),
+        text_space=text_space or stated.get("text", unnamed[1]),
+    )
+
+
+def _stated_spaces(path: Path) -> dict[str, str]:
+    """Return the raw spaces that the file names, in arrays image_space and text_space, one for all rows or one each.
+
+    Raises:
+        SpacesMismatchError: The rows of a modality are of several.
+    """
+    from isthmus.core import Modality
+    from isthmus.core.aligners.pairs import require_one_revision
+
+    with np.load(path, allow_pickle=False) as arrays:
+        return {
+            modality.value: require_one_revision([str(space) for space in np.ravel(arrays[name])], modality=modality)
+            for modality in Modality
+            if (name := f"{modality}_space") in arrays
+        }
+
+
+def _unit(rows: Any, name: str) -> Any:
+    """Return rows in their canonical form, as a mesh would keep them.
+
+    Raises:
+        CommandError: A row is not finite or has no direction.
+    """
+    from isthmus.core import InvalidVectorError, canonical
+
+    try:
+        return canonical(rows)
+    except InvalidVectorError as error:
+        msg = f"{name} {error}"
+        raise CommandError(msg, reason="INVALID_VECTOR", hint="leave such items out") from error
+
+
+def _show(method: str, found: Verification) -> None:
+    print_table(
+        table("", *_COLUMNS, right=_COLUMNS),
+        [("before", *_row(found.before)), (method, *_row(found.after))],
+    )
+    if found.ece is not None:
+        note(f"match probabilities are off by {percent(found.ece)} on average, over the ten best answers")
+    _show_guard(found)
+
+
+def _show_guard(found: Verification) -> None:
+    if found.guard.ok:
+        note("the guard lets it pass")
+    for reason in found.guard.reasons:
+        note(f"the guard refuses: {reason}")
+
+
+def _show_all(judged: dict[str, Verification], refused: dict[str, str]) -> None:
+    rows: list[tuple[object, ...]] = []
+    for method, found in judged.items():
+        if not rows:
+            rows.append(("before", *_row(found.before), "", ""))
+        ece = "-" if found.ece is None else f"{found.ece:.3f}"
+        rows.append((method, *_row(found.after), ece, "passes" if found.guard.ok else "refused"))
+    columns = (*_COLUMNS, "ECE")
+    print_table(table("method", *columns, "guard", right=columns), rows)
+    for method, found in judged.items():
+        for reason in found.guard.reasons:
+            note(f"{method}: {reason}")
+    for method, reason in refused.items():
+        note(f"not fitted: {method}: {reason}")
+
+
+def _row(summary: Any) -> tuple[str, ...]:
+    """Return one table row; where there are two figures, those of image and of text queries."""
+    image, text = (summary["mixed"][f"{query}_query"] for query in ("image", "text"))
+    return (
+        percent(summary["recall"]["i2t"]["r1"]),
+        percent(summary["recall"]["t2i"]["r1"]),
+        *(f"{percent(image[key])} / {percent(text[key])}" for key in ("r10", "ndcg10", "own_share")),
+        f"{summary['hubness']:.2f}",
+    )

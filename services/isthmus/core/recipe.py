@@ -1,0 +1,298 @@
+"""From raw embeddings to a fitted, calibrated and judged aligner: who learns from which pairs, in one place.
+
+By the hash of their pair key a fifth of the pairs is held out and judged on, once; of the others a quarter calibrates,
+unless that would be fewer than 64, and the rest is fitted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.core.aligners import Aligner, Artefact, FitOptions, FitPairs, Label, fit_artefact, load_aligner
+from isthmus.core.calibration import (
+    FIT_LIMIT,
+    SAMPLE_LIMIT,
+    SAMPLE_MINIMUM,
+    Calibration,
+    CalibrationSource,
+    Reliability,
+    answer_reliability,
+    estimate_calibration,
+    fit_calibration,
+)
+from isthmus.core.errors import NotEnoughItemsError, ShapeError, SpacesMismatchError
+from isthmus.core.gap import Corpus
+from isthmus.core.guard import GuardLimits, GuardVerdict, judge_guard
+from isthmus.core.held_out import NEIGHBOURS, ServedRows, judge_queries, summarise
+from isthmus.core.modality import Modality
+from isthmus.core.splits import HELD_OUT_SHARE, check_no_leak, held_out
+
+__all__ = ["RawPairs", "Verification", "fit_and_judge", "fit_calibrated", "verify_artefact"]
+
+_SPLIT_SEED: Final = 0
+_CALIBRATION_SEED: Final = 1
+_CALIBRATION_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawPairs:
+    """Raw embeddings of both modalities with their pair keys.
+
+    Raises:
+        ShapeError: There is not one key for each row.
+    """
+
+    images: NDArray[np.float32]
+    """(n, d)."""
+    texts: NDArray[np.float32]
+    """(m, e)."""
+    image_keys: Sequence[str | None]
+    text_keys: Sequence[str | None]
+    image_space: str
+    text_space: str
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        if (len(self.images), len(self.texts)) != (len(self.image_keys), len(self.text_keys)):
+            msg = "pair_key: need one for each image and for each text"
+            raise ShapeError(msg)
+
+    @property
+    def paired_keys(self) -> list[str]:
+        """Keys with items of both modalities, sorted."""
+        return sorted({key for key in self.image_keys if key} & {key for key in self.text_keys if key})
+
+    def with_keys(self, keys: Collection[str]) -> RawPairs:
+        """Return the items of these keys."""
+        images = [row for row, key in enumerate(self.image_keys) if key in keys]
+        texts = [row for row, key in enumerate(self.text_keys) if key in keys]
+        return RawPairs(
+            images=self.images[images],
+            texts=self.texts[texts],
+            image_keys=[self.image_keys[row] for row in images],
+            text_keys=[self.text_keys[row] for row in texts],
+            image_space=self.image_space,
+            text_space=self.text_space,
+        )
+
+    def split(self) -> tuple[RawPairs, RawPairs]:
+        """Return what may be learned from, and what is held out.
+
+        Raises:
+            NotEnoughItemsError: A side would be empty.
+            LeakError: A photo is on both sides.
+        """
+        keys = self.paired_keys
+        out = {key for key, is_out in zip(keys, held_out(keys, seed=_SPLIT_SEED), strict=True) if is_out}
+        if not out or len(out) == len(keys):
+            msg = f"pairs: {len(keys)} are too few to hold {HELD_OUT_SHARE:.0%} out; add pairs"
+            raise NotEnoughItemsError(msg)
+        learned, judged = self.with_keys(set(keys) - out), self.with_keys(out)
+        check_no_leak(learned.image_keys, judged.image_keys, fit_images=learned.images, test_images=judged.images)
+        return learned, judged
+
+    def fit_pairs(self) -> FitPairs:
+        """Return the pairs as a method takes them.
+
+        Raises:
+            CoreError: A row is no vector, or no key has items of both modalities.
+        """
+        return FitPairs.by_key(
+            self.images,
+            self.texts,
+            image_keys=self.image_keys,
+            text_keys=self.text_keys,
+            image_space=self.image_space,
+            text_space=self.text_space,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What held-out pairs say of an aligner."""
+
+    before: Mapping[str, Any]
+    """Figures without it: identity where the raw spaces are one, nothing across the modalities where they are two."""
+    after: Mapping[str, Any]
+    """Figures with it."""
+    guard: GuardVerdict
+    reliability: Mapping[tuple[Modality, Modality], Reliability]
+    """Of the ten best answers a query; empty without a fitted calibration."""
+    best_reliability: Mapping[tuple[Modality, Modality], Reliability]
+    """Of the best answer alone."""
+
+    @property
+    def ece(self) -> float | None:
+        """Return the expected calibration error of the ten best answers, or None without a fitted calibration."""
+        return _mean_ece(self.reliability)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values: `before`, `after`, `guard`, `calibration`."""
+        return {
+            "before": dict(self.before),
+            "after": dict(self.after),
+            "guard": self.guard.to_dict(),
+            "calibration": {
+                "ece": self.ece,
+                "best_answer_ece": _mean_ece(self.best_reliability),
+                "reliability": {
+                    f"{query}_{item}": found.to_dict() for (query, item), found in self.reliability.items()
+                },
+            },
+        }
+
+
+def fit_calibrated(method: str, learned: RawPairs, *, label: Label, options: FitOptions | None = None) -> Artefact:
+    """Fit and calibrate; no held-out pair may be among `learned`.
+
+    Raises:
+        CoreError: As `isthmus.core.aligners.fit_artefact`.
+    """
+    keys = learned.paired_keys
+    apart = {
+        key
+        for key, is_apart in zip(keys, held_out(keys, seed=_CALIBRATION_SEED, share=_CALIBRATION_SHARE), strict=True)
+        if is_apart
+    }
+    if len(apart) < SAMPLE_MINIMUM:
+        fitted = calibrating = learned
+    else:
+        fitted, calibrating = learned.with_keys(set(keys) - apart), learned.with_keys(apart)
+    artefact = fit_artefact(method, fitted.fit_pairs(), label=label, options=options)
+    calibration = _fitted_calibration(load_aligner(artefact), calibrating)
+    return artefact.with_findings(calibration=calibration, report={})
+
+
+def fit_and_judge(
+    method: str,
+    pairs: RawPairs,
+    *,
+    label: Label,
+    options: FitOptions | None = None,
+    limits: GuardLimits | None = None,
+) -> tuple[Artefact, Verification]:
+    """Fit, calibrate and judge; the artefact carries what held-out pairs said of it.
+
+    Raises:
+        CoreError: As `fit_calibrated`, `RawPairs.split` and `verify_artefact`.
+    """
+    learned, judged = pairs.split()
+    artefact = fit_calibrated(method, learned, label=label, options=options)
+    found = verify_artefact(artefact, judged, learned=learned, limits=limits, seed=label.seed)
+    report = dict(found.after) | {"before": dict(found.before), "guard": found.guard.to_dict(), "ece": found.ece}
+    calibration = artefact.manifest.calibration
+    return artefact.with_findings(calibration=calibration, report=report), found
+
+
+def verify_artefact(
+    artefact: Artefact,
+    judged: RawPairs,
+    *,
+    learned: RawPairs | None = None,
+    limits: GuardLimits | None = None,
+    seed: int = 0,
+) -> Verification:
+    """Judge an aligner on pairs it has not seen, against serving without it.
+
+    Args:
+        artefact: What would be promoted.
+        judged: Held-out items; at least 16 pair keys.
+        learned: Items that the searcher would estimate a calibration from where there is none; None takes `judged`.
+        limits: Of the guard; None takes the defaults.
+        seed: Of the bootstrap.
+
+    Raises:
+        SpacesMismatchError: The vectors are not of the aligner's raw spaces.
+        NotEnoughItemsError: There are too few pairs to judge at all.
+    """
+    aligner = load_aligner(artefact)
+    manifest = artefact.manifest
+    if (manifest.image_space, manifest.text_space) != (judged.image_space, judged.text_space):
+        msg = "embeddings: not of the raw spaces that the aligner accepts; embed them with its encoders"
+        raise SpacesMismatchError(msg)
+    paired = judged.with_keys(set(judged.paired_keys))
+    corpus = Corpus.of(paired.images, paired.texts, image_keys=paired.image_keys, text_keys=paired.text_keys)
+    seen = learned or judged
+    joined = judged.image_space == judged.text_space
+    raw = {Modality.IMAGE: paired.images, Modality.TEXT: paired.texts}
+    before = ServedRows(
+        queries=raw,
+        items=raw,
+        codes=corpus.codes,
+        calibration=_estimated(None, seen) if joined else Calibration.default(),
+        joined=joined,
+    )
+    queries = {modality: aligner.query_rows(rows, modality) for modality, rows in raw.items()}
+    items = {modality: aligner.item_rows(rows, modality) for modality, rows in raw.items()}
+    calibration = aligner.calibration
+    if calibration is None:
+        calibration = _estimated(aligner, seen)
+    after = ServedRows(queries=queries, items=items, codes=corpus.codes, calibration=calibration)
+    figures_before, figures_after = judge_queries(before), judge_queries(after)
+    pair_count = len(corpus.paired_keys)
+
+    def judged_answers(depth: int) -> dict[tuple[Modality, Modality], Reliability]:
+        if calibration.source is not CalibrationSource.FITTED:
+            return {}
+        return answer_reliability(
+            calibration,
+            queries=queries,
+            items=items,
+            image_keys=paired.image_keys,
+            text_keys=paired.text_keys,
+            depth=depth,
+        )
+
+    return Verification(
+        before=summarise(figures_before, pair_count=pair_count),
+        after=summarise(figures_after, pair_count=pair_count),
+        guard=judge_guard(figures_before, figures_after, corpus=corpus, limits=limits, seed=seed),
+        reliability=judged_answers(NEIGHBOURS),
+        best_reliability=judged_answers(1),
+    )
+
+
+def _mean_ece(found: Mapping[tuple[Modality, Modality], Reliability]) -> float | None:
+    return float(np.mean([one.ece for one in found.values()])) if found else None
+
+
+def _fitted_calibration(aligner: Aligner, pairs: RawPairs) -> Calibration | None:
+    """Return the calibration of these pairs, or None when they are too few for one."""
+    images, texts = pairs.images[:FIT_LIMIT], pairs.texts[:FIT_LIMIT]
+    try:
+        return fit_calibration(
+            aligner.item_rows(images, Modality.IMAGE),
+            aligner.item_rows(texts, Modality.TEXT),
+            image_keys=pairs.image_keys[:FIT_LIMIT],
+            text_keys=pairs.text_keys[:FIT_LIMIT],
+            image_queries=aligner.query_rows(images, Modality.IMAGE),
+            text_queries=aligner.query_rows(texts, Modality.TEXT),
+        )
+    except NotEnoughItemsError:
+        return None
+
+
+def _estimated(aligner: Aligner | None, pairs: RawPairs) -> Calibration:
+    """Return what a searcher would estimate from items that nothing was fitted to."""
+    image_rows, text_rows = (
+        np.linspace(0, count - 1, min(count, SAMPLE_LIMIT)).astype(np.intp)
+        for count in (len(pairs.images), len(pairs.texts))
+    )
+    images, texts = pairs.images[image_rows], pairs.texts[text_rows]
+    image_keys = [pairs.image_keys[row] for row in image_rows]
+    text_keys = [pairs.text_keys[row] for row in text_rows]
+    if aligner is None:
+        return estimate_calibration(images, texts, image_keys=image_keys, text_keys=text_keys)
+    return estimate_calibration(
+        aligner.item_rows(images, Modality.IMAGE),
+        aligner.item_rows(texts, Modality.TEXT),
+        image_keys=image_keys,
+        text_keys=text_keys,
+        image_queries=aligner.query_rows(images, Modality.IMAGE),
+        text_queries=aligner.query_rows(texts, Modality.TEXT),
+    )
