@@ -23,6 +23,7 @@ from isthmus.runtime.base.names import check_name, check_request_id, check_space
 from isthmus.runtime.rpc.channel import open_channel, stream
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
 from isthmus.runtime.rpc.server import Hosted, Registration
+from isthmus.runtime.rpc.tls_channel import ChannelTls
 from isthmus.v1 import alignment_service_pb2, common_pb2, index_search_service_pb2
 from isthmus.v1.alignment_service_pb2_grpc import AlignmentServiceServicer, add_AlignmentServiceServicer_to_server
 from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
@@ -194,7 +195,8 @@ def build(config: AlignmentConfig) -> Hosted:
 
     def register(server: grpc.aio.Server) -> None:
         nonlocal channel, engine
-        channel = open_channel(config.index_search_address)
+        files = config.backend_tls()
+        channel = open_channel(config.index_search_address, tls=None if files is None else ChannelTls(files))
         engine = AlignmentEngine(config, GrpcItemReader(channel))
         add_AlignmentServiceServicer_to_server(AlignmentServicer(engine), server)
 
@@ -206,11 +208,15 @@ def build(config: AlignmentConfig) -> Hosted:
             await engine.close()
             await channel.close()
 
+    async def probe() -> None:
+        await cast("AlignmentEngine", engine).list_newest(context.DEFAULT_TENANT)
+
     return Hosted(
         name="alignment",
         registrations=(Registration(service="isthmus.v1.AlignmentService", register=register),),
         warm=warm,
         close=close,
+        probe=probe,
     )
 
 

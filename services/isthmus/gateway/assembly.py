@@ -28,6 +28,7 @@ from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.rpc.channel import open_channel
+from isthmus.runtime.rpc.tls_channel import ChannelTls
 
 __all__ = ["Gateway"]
 
@@ -63,8 +64,10 @@ class Gateway:
             "index_writer": (config.index_writer_address, "isthmus.v1.IndexWriterService"),
             "index_search": (config.index_search_address, "isthmus.v1.IndexSearchService"),
         }
+        files = config.backend_tls()
+        tls = None if files is None else ChannelTls(files)
         self._channels: dict[str, grpc.aio.Channel] = {
-            name: open_channel(address) for name, (address, _) in addresses.items()
+            name: open_channel(address, tls=tls) for name, (address, _) in addresses.items()
         }
         self._encoders: Mapping[Modality, EncoderBackend] = {
             modality: EncoderBackend(self._channels[f"{modality.value}_encoder"], modality) for modality in Modality

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT
 from isthmus.runtime.base.server_config import CallerConfig
+from isthmus.runtime.base.transport import is_local
 
 __all__ = ["GatewayConfig"]
 
@@ -88,3 +90,13 @@ class GatewayConfig(CallerConfig):
     """How often the encoders are asked which revision they are."""
     status_timeout_s: float = Field(default=1.0, gt=0)
     """How long GetStatus waits for a service before it says that it does not answer."""
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if self.keys_file is None and not (self.allow_plaintext or is_local(self.listen)):
+            msg = (
+                "listen is open to other machines, without keys: set keys_file, "
+                "or allow_plaintext to let everybody be an admin all the same"
+            )
+            raise ValueError(msg)
+        return self

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from isthmus.core.modality import Modality
@@ -19,7 +20,6 @@ from isthmus.gateway.metrics import ENCODE_SECONDS, QUEUE_SECONDS
 from isthmus.gateway.ports import EncoderPort
 from isthmus.gateway.single_flight import Flight, FlightTable
 from isthmus.runtime.base import context
-from isthmus.runtime.base.context import CallContext
 from isthmus.runtime.base.errors import (
     DeadlineExceededError,
     InternalError,
@@ -235,7 +235,7 @@ class EncodeQueue:
         bound_s = started_s + self._limits.timeout_s
         deadline_s = bound_s if call.deadline_s is None else min(call.deadline_s, bound_s)
         origin = call.flights[0].origin
-        context.enter(CallContext(request_id=origin.request_id, tenant=origin.tenant, deadline_s=deadline_s))
+        context.enter(replace(origin, deadline_s=deadline_s))
         try:
             batch = await self._encoder.encode([flight.content for flight in call.flights])
             for flight in call.flights:

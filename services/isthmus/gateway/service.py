@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from isthmus.gateway.access import KeyedDoor
 from isthmus.gateway.assembly import Gateway
 from isthmus.gateway.collections import NewCollection, SpaceChoice
 from isthmus.gateway.config import GatewayConfig
@@ -338,7 +339,9 @@ def build(config: GatewayConfig) -> Hosted:
     Raises:
         ValueError: the secret's file or the Redis URL is wrong.
         OSError: the secret's file cannot be made or read.
+        UnusableFileError: the keys' file is broken.
     """
+    door = None if config.keys_file is None else KeyedDoor(config.keys_file)
     gateway = Gateway(config)
     servicer = GatewayServicer(gateway)
 
@@ -351,5 +354,6 @@ def build(config: GatewayConfig) -> Hosted:
         warm=gateway.warm,
         close=gateway.close,
         public=True,
+        door=door,
         receive_max_bytes=GATEWAY_RECEIVE_MAX_BYTES,
     )

@@ -130,6 +130,7 @@ async def gateway_mesh(
     image: DummyEncoder | None = None,
     text: DummyEncoder | None = None,
     data_dir: Path | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
     **settings: object,
 ) -> AsyncIterator[GatewayMesh]:
     """Start a gateway with everything behind it.
@@ -138,6 +139,7 @@ async def gateway_mesh(
         image: The image encoder.
         text: The text encoder.
         data_dir: Where the real index and the real alignment service keep their data; without it both are silent.
+        credentials: Of the channel to a gateway that has TLS.
         settings: Go into the gateway's configuration.
     """
     image = image or DummyEncoder(Modality.IMAGE)
@@ -153,23 +155,25 @@ async def gateway_mesh(
             await servers[name].start()
         addresses = {f"{name}_address": server.address for name, server in servers.items()}
         config = GatewayConfig.load(listen="127.0.0.1:0", **{**addresses, "warm_timeout_s": 10.0, **settings})
-        gateway = RpcServer(build(config), config.listen)
+        gateway = RpcServer(build(config), config.listen, config.transport())
         await gateway.start()
         stack.push_async_callback(lambda: gateway.drain(grace_s=1))
         for server in servers.values():
             await server.warm()
         await gateway.warm()
-        channel = await stack.enter_async_context(
-            grpc.aio.insecure_channel(
-                gateway.address,
-                options=(
-                    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-                    ("grpc.max_send_message_length", 64 * 1024 * 1024),
-                    ("grpc.use_local_subchannel_pool", 1),
-                ),
-            )
-        )
+        channel = await stack.enter_async_context(_channel(gateway.address, credentials))
         yield GatewayMesh(GatewayServiceStub(channel), image, text, gateway, servers)
+
+
+def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    options = (
+        ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+        ("grpc.max_send_message_length", 64 * 1024 * 1024),
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 async def _drain(servers: dict[str, RpcServer]) -> None:

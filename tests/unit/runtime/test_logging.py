@@ -29,7 +29,7 @@ def test_a_line_break_in_a_field_does_not_start_a_line() -> None:
 
 async def test_the_request_id_of_the_call_is_in_every_line() -> None:
     """Inside a call, its request id and tenant are added without anybody passing them."""
-    context.enter(context.CallContext(request_id="abc", tenant="t"))
+    context.enter(context.CallContext(request_id="abc", caller=context.Caller(tenant="t")))
     assert "request_id=abc tenant=t" in _line("x")
 
 

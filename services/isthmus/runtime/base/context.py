@@ -7,14 +7,46 @@ import secrets
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from isthmus.runtime.base.errors import DeadlineExceededError
 from isthmus.runtime.base.limits import DEADLINE_FLOOR_S, DEADLINE_HOP_S
 
-__all__ = ["DEFAULT_TENANT", "CallContext", "accept_request_id", "current", "enter", "new_request_id", "serving"]
+__all__ = [
+    "DEFAULT_CALLER",
+    "DEFAULT_ROLE",
+    "DEFAULT_TENANT",
+    "CallContext",
+    "Caller",
+    "accept_request_id",
+    "accept_traceparent",
+    "current",
+    "enter",
+    "new_request_id",
+    "serving",
+]
 
-DEFAULT_TENANT = "default"
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9_.:-]{1,64}$")
+DEFAULT_TENANT: Final = "default"
+DEFAULT_ROLE: Final = "admin"
+_REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9_.:-]{1,64}$")
+_TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        tenant: Whose data it may see.
+        role: What it may do: reader, writer or admin. The gateway has checked it; services behind do not ask again.
+    """
+
+    tenant: str = DEFAULT_TENANT
+    role: str = DEFAULT_ROLE
+
+
+DEFAULT_CALLER: Final = Caller()
+"""Whoever calls a gateway that asks for no keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +55,20 @@ class CallContext:
 
     Attributes:
         request_id: Names the call in every log line of every service it touches.
-        tenant: Whose data it may see.
+        caller: Who asks.
         deadline_s: When the caller gives up, on the clock of `time.monotonic`; None when it waits for ever.
+        traceparent: The caller's place in a trace (W3C), passed on to whoever is asked; None when there is none.
     """
 
     request_id: str
-    tenant: str = DEFAULT_TENANT
+    caller: Caller = DEFAULT_CALLER
     deadline_s: float | None = None
+    traceparent: str | None = None
+
+    @property
+    def tenant(self) -> str:
+        """Whose data the call may see."""
+        return self.caller.tenant
 
     def remaining_s(self) -> float | None:
         """Return the seconds left, or None without a deadline."""
@@ -61,6 +100,11 @@ def new_request_id() -> str:
 def accept_request_id(offered: str | None) -> str:
     """Return the caller's id when it is harmless to log, else a fresh one."""
     return offered if offered is not None and _REQUEST_ID.match(offered) else new_request_id()
+
+
+def accept_traceparent(offered: str | None) -> str | None:
+    """Return the caller's place in a trace when it is well-formed, else None."""
+    return offered if offered is not None and _TRACEPARENT.match(offered) else None
 
 
 def current() -> CallContext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -47,6 +48,7 @@ class Reloaded(Generic[Value]):
         self._parse = parse
         self._seen: Mapping[str, bytes] | str = self._read()
         self.value = parse(self._seen)
+        self._due_s = time.monotonic() + _POLL_S
         FILE_CURRENT.labels(what).set(1)
 
     def _read(self) -> Mapping[str, bytes]:
@@ -62,6 +64,14 @@ class Reloaded(Generic[Value]):
                 msg = f"{setting} is larger than {_MAX_BYTES} bytes"
                 raise UnusableFileError(msg)
         return contents
+
+    def newest(self) -> Value:
+        """Return the newest good value, looking for a newer one first when the last look was a second ago."""
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            self._due_s = now_s + _POLL_S
+            self.refresh()
+        return self.value
 
     def refresh(self) -> None:
         """Look once."""

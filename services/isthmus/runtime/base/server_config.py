@@ -18,6 +18,9 @@ class ServerConfig(ProcessConfig):
 
     listen: str = "127.0.0.1:0"
     """`HOST:PORT` (port 0 picks a free one) or `unix:PATH`."""
+    health_listen: str | None = None
+    """`HOST:PORT` where `grpc.health.v1` alone is answered, in the clear and asking nobody who they are: Kubernetes'
+    probes speak no TLS. Unset answers it beside the service only."""
     tls_cert_file: Path | None = None
     """PEM file of the server's certificate chain; a replaced one is used within five seconds. Unset serves in the
     clear."""
@@ -65,6 +68,7 @@ class ServerConfig(ProcessConfig):
             tls=tls,
             max_connection_age_s=self.max_connection_age_s,
             max_connection_age_grace_s=self.max_connection_age_grace_s,
+            health_listen=self.health_listen,
         )
 
 

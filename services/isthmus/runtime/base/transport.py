@@ -34,11 +34,14 @@ class Transport:
         max_connection_age_s: Connections are asked to close after so long, give or take a tenth, so that callers look
             for new servers; None lets them grow old.
         max_connection_age_grace_s: How long calls may go on on a connection that was asked to close.
+        health_listen: Where `grpc.health.v1` alone is answered, always in the clear; None answers it beside the service
+            only.
     """
 
     tls: Tls | None = None
     max_connection_age_s: float | None = None
     max_connection_age_grace_s: float = 30.0
+    health_listen: str | None = None
 
 
 def is_local(address: str) -> bool:

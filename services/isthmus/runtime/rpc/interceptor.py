@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
 from isthmus.runtime.base import context
-from isthmus.runtime.base.context import CallContext
+from isthmus.runtime.base.context import CallContext, Caller
 from isthmus.runtime.base.errors import DeadlineExceededError, IsthmusError
 from isthmus.runtime.base.limits import DEADLINE_DEFAULT_S, DEADLINE_FLOOR_S
 from isthmus.runtime.base.logging import fields
@@ -20,23 +21,48 @@ from isthmus.runtime.base.metrics import RPC_SECONDS
 from isthmus.runtime.base.names import check_name
 from isthmus.runtime.rpc import metadata, status
 
-__all__ = ["ServiceInterceptor"]
+__all__ = ["Door", "ServiceInterceptor"]
 
 log = logging.getLogger("isthmus.rpc")
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
+_CALLER: ContextVar[Caller | None] = ContextVar("isthmus_caller", default=None)
+"""Whom the door has let in, from there to the handler: one task serves a call from its first header to its last."""
+
+
+class Door(Protocol):
+    """Decides who may call what."""
+
+    def admit(self, method: str, offered: Mapping[str, str]) -> Caller:
+        """Return who calls.
+
+        Args:
+            method: `/PACKAGE.SERVICE/METHOD`.
+            offered: The call's metadata.
+
+        Raises:
+            UnauthenticatedError: nobody knows who calls.
+            PermissionDeniedError: whoever calls may not do this.
+        """
+
+    async def watch(self) -> None:
+        """Follow whatever the door goes by, until cancelled."""
+
+
 class ServiceInterceptor(grpc.aio.ServerInterceptor):
     """Wrap every handler of a server.
 
     Args:
-        trust_tenant: Take the tenant from the metadata. True between services, False at the public door.
+        trust_tenant: Take tenant and role from the metadata. True between services, False at the public door.
+        door: Asked before anything of a call but its metadata is read; None lets everybody in.
         only: Prefix of the methods to wrap; health and reflection are left alone.
     """
 
-    def __init__(self, *, trust_tenant: bool, only: str = "/isthmus.") -> None:
+    def __init__(self, *, trust_tenant: bool, door: Door | None = None, only: str = "/isthmus.") -> None:
         self._trust_tenant = trust_tenant
+        self._door = door
         self._only = only
         self._wrapped: dict[str, Any] = {}
         """Handlers by method, each wrapped once: a call should not pay for it."""
@@ -49,16 +75,37 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         """Return the handler, wrapped."""
         name = handler_call_details.method
         wrapped = self._wrapped.get(name)
-        if wrapped is not None:
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if handler is None or not name.startswith(self._only):
-            return handler
-        wrapped = self._wrapped[name] = self._wrap(_Method(name, trust_tenant=self._trust_tenant), handler)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or not name.startswith(self._only):
+                return handler
+            wrapped = self._wrapped[name] = self.wrap(name, handler)
+        if self._door is not None:
+            try:
+                caller = self._door.admit(name, _texts(handler_call_details.invocation_metadata))
+            except IsthmusError as error:
+                return self._refusal(name, error)
+            _CALLER.set(caller)
         return wrapped
 
     @staticmethod
-    def _wrap(method: _Method, handler: Any) -> Any:
+    def _refusal(name: str, error: IsthmusError) -> Any:
+        method = _Method(name, trust_tenant=False)
+
+        async def refuse(_requests: Any, servicer_context: _Context) -> None:
+            await _Call(method, servicer_context).fail(error, servicer_context)
+
+        # Handlers that take a stream are called before any message is read: strangers fill no memory.
+        return grpc.stream_unary_rpc_method_handler(refuse)
+
+    def wrap(self, name: str, handler: Any) -> Any:
+        """Return a handler with all of this around it.
+
+        Args:
+            name: Full name of the method: `/package.Service/Method`.
+            handler: gRPC's method handler.
+        """
+        method = _Method(name, trust_tenant=self._trust_tenant)
         if handler.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -127,10 +174,14 @@ class _Method:
 
         return handle
 
-    def call_context(self, offered: dict[str, str]) -> tuple[str, str]:
-        """Return request id and tenant of a call with such metadata."""
-        tenant = offered.get(metadata.TENANT, context.DEFAULT_TENANT) if self._trust_tenant else context.DEFAULT_TENANT
-        return context.accept_request_id(offered.get(metadata.REQUEST_ID)), tenant
+    def caller(self, offered: Mapping[str, str]) -> Caller:
+        """Return who makes a call with such metadata."""
+        if not self._trust_tenant:
+            return _CALLER.get() or context.DEFAULT_CALLER
+        return Caller(
+            tenant=offered.get(metadata.TENANT, context.DEFAULT_TENANT),
+            role=offered.get(metadata.ROLE, context.DEFAULT_ROLE),
+        )
 
     def observe(self, started_s: float, code: str) -> None:
         """Count a call that ended."""
@@ -141,13 +192,15 @@ class _Method:
 class _Call:
     """One call."""
 
-    __slots__ = ("_method", "_request_id", "_tenant", "started_s")
+    __slots__ = ("_caller", "_method", "_request_id", "_traceparent", "started_s")
 
     def __init__(self, method: _Method, servicer_context: _Context) -> None:
         self.started_s = time.monotonic()
         self._method = method
-        offered = {key: value for key, value in servicer_context.invocation_metadata() or () if isinstance(value, str)}
-        self._request_id, self._tenant = method.call_context(offered)
+        offered = _texts(servicer_context.invocation_metadata())
+        self._request_id = context.accept_request_id(offered.get(metadata.REQUEST_ID))
+        self._caller = method.caller(offered)
+        self._traceparent = context.accept_traceparent(offered.get(metadata.TRACEPARENT))
 
     def enter(self, servicer_context: _Context, *, default_s: float | None) -> None:
         """Make this the current call.
@@ -160,10 +213,17 @@ class _Call:
         if remaining is None:
             remaining = default_s
         deadline_s = None if remaining is None else self.started_s + remaining
-        context.enter(CallContext(request_id=self._request_id, tenant=self._tenant, deadline_s=deadline_s))
-        if self._tenant != context.DEFAULT_TENANT:
+        context.enter(
+            CallContext(
+                request_id=self._request_id,
+                caller=self._caller,
+                deadline_s=deadline_s,
+                traceparent=self._traceparent,
+            )
+        )
+        if self._caller.tenant != context.DEFAULT_TENANT:
             # It becomes part of paths and keys behind the door.
-            check_name(self._tenant, field="tenant")
+            check_name(self._caller.tenant, field="tenant")
         if remaining is not None and remaining < DEADLINE_FLOOR_S:
             msg = "the deadline passed before the work began"
             raise DeadlineExceededError(msg, reason="DEADLINE_EXCEEDED")
@@ -186,3 +246,8 @@ class _Call:
             refusal.details,
             trailing_metadata=(*refusal.trailing_metadata, (metadata.REQUEST_ID, self._request_id)),
         )
+
+
+def _texts(offered: Any) -> dict[str, str]:
+    """Return the metadata that is text."""
+    return {key: value for key, value in offered or () if isinstance(value, str)}

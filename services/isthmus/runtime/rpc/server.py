@@ -19,7 +19,7 @@ from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.metrics import UP
 from isthmus.runtime.base.reload import UnusableFileError
 from isthmus.runtime.base.transport import Transport
-from isthmus.runtime.rpc.interceptor import ServiceInterceptor
+from isthmus.runtime.rpc.interceptor import Door, ServiceInterceptor
 from isthmus.runtime.rpc.tls import ServerTls
 
 __all__ = ["Hosted", "Registration", "RpcServer", "run_until_signal"]
@@ -30,6 +30,9 @@ GRACE_S: Final = 8.0
 """How long running calls may take to finish once the server stops taking new ones: a process must end within ten
 seconds of SIGTERM. An upsert stream that is cut off then is resumed by the client from its last acknowledgement."""
 
+_PROBES_COUNT: Final = 16
+"""Health checks answered at once on a port of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Registration:
@@ -37,6 +40,10 @@ class Registration:
 
     service: str
     register: Callable[[grpc.aio.Server], None]
+
+
+async def _nothing() -> None:
+    """Prove nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,9 @@ class Hosted:
         registrations: What it serves.
         warm: Load whatever it needs and answer a dummy batch; it is ready when this returns.
         close: Let go of everything; called once after the last call has ended.
+        probe: Prove that it still works, by a dummy item; raises when it does not.
         public: True for the gateway: metadata of callers is not trusted.
+        door: Decides who may call what; None lets everybody in.
         receive_max_bytes: Largest message it accepts.
         max_concurrent_calls: Calls served at once; further ones are refused with RESOURCE_EXHAUSTED.
     """
@@ -57,7 +66,9 @@ class Hosted:
     registrations: Sequence[Registration]
     warm: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    probe: Callable[[], Awaitable[object]] = field(default=_nothing)
     public: bool = False
+    door: Door | None = None
     receive_max_bytes: int = INTERNAL_RECEIVE_MAX_BYTES
     max_concurrent_calls: int = 1024
 
@@ -76,12 +87,14 @@ class RpcServer:
     listen: str
     transport: Transport = field(default_factory=Transport)
     address: str = field(init=False, default="")
+    health_address: str = field(init=False, default="")
     _server: grpc.aio.Server = field(init=False)
+    _health_server: grpc.aio.Server | None = field(init=False, default=None)
     _health: health.aio.HealthServicer = field(init=False)
-    _watching: asyncio.Task[None] | None = field(init=False, default=None)
+    _watching: list[asyncio.Task[None]] = field(init=False, default_factory=list)
 
     async def start(self) -> None:
-        """Bind and answer health with NOT_SERVING; `address` then says where.
+        """Bind and answer health with NOT_SERVING; `address` and `health_address` then say where.
 
         Raises:
             OSError: the address cannot be bound.
@@ -96,7 +109,7 @@ class RpcServer:
     async def _start(self) -> None:
         tls = None if self.transport.tls is None else ServerTls(self.transport.tls)
         self._server = grpc.aio.server(
-            interceptors=(ServiceInterceptor(trust_tenant=not self.hosted.public),),
+            interceptors=(ServiceInterceptor(trust_tenant=not self.hosted.public, door=self.hosted.door),),
             maximum_concurrent_rpcs=self.hosted.max_concurrent_calls,
             options=(
                 ("grpc.max_receive_message_length", self.hosted.receive_max_bytes),
@@ -123,10 +136,26 @@ class RpcServer:
         except RuntimeError as error:
             msg = f"cannot listen on {self.listen}"
             raise OSError(msg) from error
+        if self.transport.health_listen is not None:
+            await self._start_health(self.transport.health_listen)
         await self._server.start()
-        if tls is not None:
-            self._watching = asyncio.create_task(tls.watch())
+        self._watching = [asyncio.create_task(files.watch()) for files in (tls, self.hosted.door) if files is not None]
         self.address = self.listen if self.listen.startswith("unix:") else f"{self.listen.rpartition(':')[0]}:{port}"
+
+    async def _start_health(self, listen: str) -> None:
+        """Answer health on a port of its own: in the clear, because probes speak no TLS, and nothing else there."""
+        self._health_server = grpc.aio.server(
+            maximum_concurrent_rpcs=_PROBES_COUNT,
+            options=(("grpc.max_receive_message_length", METADATA_MAX_BYTES), ("grpc.so_reuseport", 0)),
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+        try:
+            port = self._health_server.add_insecure_port(listen)
+        except RuntimeError as error:
+            msg = f"cannot listen on {listen}"
+            raise OSError(msg) from error
+        await self._health_server.start()
+        self.health_address = f"{listen.rpartition(':')[0]}:{port}"
 
     async def warm(self) -> None:
         """Warm the service, then answer health with SERVING."""
@@ -147,8 +176,10 @@ class RpcServer:
         UP.labels(self.hosted.name).set(0)
         await asyncio.sleep(wait_s)
         await self._server.stop(grace_s)
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._health_server is not None:
+            await self._health_server.stop(None)
+        for task in self._watching:
+            task.cancel()
         await self.hosted.close()
         log.info("service stopped", extra=fields(service=self.hosted.name))
 
