@@ -13,6 +13,7 @@ from isthmus.cli import (
     embed,
     evaluate,
     index,
+    keys,
     measure,
     models,
     search,
@@ -20,6 +21,7 @@ from isthmus.cli import (
     train,
     up,
 )
+from isthmus.cli.options import access
 
 __all__ = ["app"]
 
@@ -32,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.callback()(access)
 app.command("up")(up.up)
 app.command("status")(status.status)
 app.add_typer(collections.app, name="collections")
@@ -45,4 +48,5 @@ app.add_typer(align.app, name="align")
 app.add_typer(aligners.app, name="aligners")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from isthmus.client.async_client import AsyncClient
 from isthmus.client.client import Client
-from isthmus.client.config import DEFAULT_ADDRESS, ClientConfig, Limits, Resume, Timeouts
+from isthmus.client.config import DEFAULT_ADDRESS, ClientConfig, Limits, Resume, Timeouts, Tls
 from isthmus.client.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -108,6 +108,7 @@ __all__ = [
     "StoredItem",
     "Timeouts",
     "Timings",
+    "Tls",
     "Truncation",
     "UnauthenticatedError",
     "UnavailableError",

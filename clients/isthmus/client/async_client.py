@@ -13,9 +13,9 @@ import grpc
 from isthmus.client import decode
 from isthmus.client.aligner_folder import read_aligner_folder, write_aligner_folder
 from isthmus.client.async_streams import AsyncUpsertStream
-from isthmus.client.channel import channel_options, new_request_id, request_metadata
+from isthmus.client.channel import Endpoint, new_request_id
 from isthmus.client.chunking import Chunk, Chunker
-from isthmus.client.config import ClientConfig, resolve_address
+from isthmus.client.config import ClientConfig, Tls, resolve_access
 from isthmus.client.convert import item_message
 from isthmus.client.fit import FitReader
 from isthmus.client.inputs import AnyModality, ImageLike, Input, Item, SpacedVector, Truncation
@@ -50,16 +50,29 @@ class AsyncClient:
             result = await client.search("photos", text="a sleeping cat")
 
     Args:
-        address: `HOST:PORT` or `unix:PATH`; None means the variable ISTHMUS_ADDRESS, else 127.0.0.1:7480.
-        config: Deadlines, sizes and patience.
+        address: `HOST:PORT`, `unix:PATH`, or `dns://SERVER/HOST:PORT` to ask one name server; a name that stands for
+            several gateways is spread over all of them. None means the variable ISTHMUS_ADDRESS, else 127.0.0.1:7480.
+        tls: How the mesh is known; None means the configuration's.
+        api_key: Who calls; None means the configuration's.
+        config: Deadlines, sizes and patience; TLS and key too, and what it leaves open the environment says.
 
     Raises:
-        ValueError: the address has another form.
+        ValueError: the address has another form, or the key would travel in the clear to another machine.
+        OSError: a file of TLS cannot be read.
     """
 
-    def __init__(self, address: str | None = None, *, config: ClientConfig | None = None) -> None:
-        self.address = resolve_address(address)
-        self._planner = Planner(config or ClientConfig())
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        tls: Tls | None = None,
+        api_key: str | None = None,
+        config: ClientConfig | None = None,
+    ) -> None:
+        settled = resolve_access(config or ClientConfig(), tls=tls, api_key=api_key)
+        self._endpoint = Endpoint.resolve(address, settled)
+        self.address = self._endpoint.address
+        self._planner = Planner(settled)
         # Made with the first call: a channel belongs to the event loop that is running then.
         self._channel: grpc.aio.Channel | None = None
         self._made_stub: Any = None
@@ -128,7 +141,7 @@ class AsyncClient:
         limit_s = self._planner.config.timeouts.stream_s if timeout_s is None else timeout_s
         while not session.done:
             try:
-                async with AsyncUpsertStream(self._stub, address=self.address, timeout_s=limit_s) as stream:
+                async with AsyncUpsertStream(self._stub, endpoint=self._endpoint, timeout_s=limit_s) as stream:
                     async for ack in _pump(session, stream, source):
                         yield ack
             except StreamBrokenError as broken:
@@ -316,7 +329,9 @@ class AsyncClient:
         reader, call_id = FitReader(progress), new_request_id()
         limit_s = self._planner.config.timeouts.stream_s if timeout_s is None else timeout_s
         try:
-            async for message in self._stub.FitAligner(request, timeout=limit_s, metadata=request_metadata(call_id)):
+            async for message in self._stub.FitAligner(
+                request, timeout=limit_s, metadata=self._endpoint.metadata(call_id)
+            ):
                 reader.read(message)
         except grpc.RpcError as error:
             raise from_rpc_error(error, address=self.address, request_id=call_id) from error
@@ -359,8 +374,7 @@ class AsyncClient:
     @property
     def _stub(self) -> Any:
         if self._channel is None:
-            options = channel_options(self.address, self._planner.config.limits)
-            self._channel = grpc.aio.insecure_channel(self.address, options=options)
+            self._channel = self._endpoint.open_async()
             self._made_stub = gateway_service_pb2_grpc.GatewayServiceStub(self._channel)
         return self._made_stub
 
@@ -375,7 +389,7 @@ class AsyncClient:
                 return plan.decode(answers)
             call_id = new_request_id()
             try:
-                answers.append(await method(request, timeout=limit_s, metadata=request_metadata(call_id)))
+                answers.append(await method(request, timeout=limit_s, metadata=self._endpoint.metadata(call_id)))
             except grpc.RpcError as error:
                 raise from_rpc_error(error, address=self.address, request_id=call_id) from error
 

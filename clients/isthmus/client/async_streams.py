@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import grpc
 
-from isthmus.client.channel import new_request_id, request_metadata
+from isthmus.client.channel import Endpoint, new_request_id
 from isthmus.client.status import from_rpc_error
 from isthmus.client.upsert import StreamBrokenError, ended_early
 from isthmus.v1 import gateway_service_pb2
@@ -25,13 +25,13 @@ class AsyncUpsertStream:
 
     Args:
         stub: Of the gateway, over an aio channel.
-        address: For messages.
+        endpoint: Where it leads.
         timeout_s: Deadline of the stream.
     """
 
-    def __init__(self, stub: Any, *, address: str, timeout_s: float) -> None:
+    def __init__(self, stub: Any, *, endpoint: Endpoint, timeout_s: float) -> None:
         self._stub = stub
-        self._address = address
+        self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._call_id = new_request_id()
         self._call: Any = None
@@ -42,7 +42,9 @@ class AsyncUpsertStream:
     async def send(self, request: gateway_service_pb2.UpsertItemsRequest) -> None:
         """Put a message on the stream; `receive` tells when it broke."""
         if self._call is None:
-            self._call = self._stub.UpsertItems(timeout=self._timeout_s, metadata=request_metadata(self._call_id))
+            self._call = self._stub.UpsertItems(
+                timeout=self._timeout_s, metadata=self._endpoint.metadata(self._call_id)
+            )
         with contextlib.suppress(*_WRITE_ERRORS):
             await self._call.write(request)
 
@@ -61,7 +63,7 @@ class AsyncUpsertStream:
         try:
             response = await self._call.read()
         except grpc.RpcError as error:
-            shown = from_rpc_error(error, address=self._address, request_id=self._call_id)
+            shown = from_rpc_error(error, address=self._endpoint.address, request_id=self._call_id)
             raise StreamBrokenError(shown) from error
         if not isinstance(response, gateway_service_pb2.UpsertItemsResponse):
             raise ended_early()

@@ -12,9 +12,9 @@ import grpc
 
 from isthmus.client import decode
 from isthmus.client.aligner_folder import read_aligner_folder, write_aligner_folder
-from isthmus.client.channel import channel_options, new_request_id, request_metadata
+from isthmus.client.channel import Endpoint, new_request_id
 from isthmus.client.chunking import Chunk, chunks
-from isthmus.client.config import ClientConfig, resolve_address
+from isthmus.client.config import ClientConfig, Tls, resolve_access
 from isthmus.client.convert import item_message
 from isthmus.client.fit import FitReader
 from isthmus.client.inputs import AnyModality, ImageLike, Input, Item, SpacedVector, Truncation
@@ -56,18 +56,30 @@ class Client:
     when the arguments are wrong already here.
 
     Args:
-        address: `HOST:PORT` or `unix:PATH`; None means the variable ISTHMUS_ADDRESS, else 127.0.0.1:7480.
-        config: Deadlines, sizes and patience.
+        address: `HOST:PORT`, `unix:PATH`, or `dns://SERVER/HOST:PORT` to ask one name server; a name that stands for
+            several gateways is spread over all of them. None means the variable ISTHMUS_ADDRESS, else 127.0.0.1:7480.
+        tls: How the mesh is known; None means the configuration's.
+        api_key: Who calls; None means the configuration's.
+        config: Deadlines, sizes and patience; TLS and key too, and what it leaves open the environment says.
 
     Raises:
-        ValueError: the address has another form.
+        ValueError: the address has another form, or the key would travel in the clear to another machine.
+        OSError: a file of TLS cannot be read.
     """
 
-    def __init__(self, address: str | None = None, *, config: ClientConfig | None = None) -> None:
-        self.address = resolve_address(address)
-        self._planner = Planner(config or ClientConfig())
-        options = channel_options(self.address, self._planner.config.limits)
-        self._channel = grpc.insecure_channel(self.address, options=options)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        tls: Tls | None = None,
+        api_key: str | None = None,
+        config: ClientConfig | None = None,
+    ) -> None:
+        settled = resolve_access(config or ClientConfig(), tls=tls, api_key=api_key)
+        self._endpoint = Endpoint.resolve(address, settled)
+        self.address = self._endpoint.address
+        self._planner = Planner(settled)
+        self._channel = self._endpoint.open()
         self._stub = gateway_service_pb2_grpc.GatewayServiceStub(self._channel)
 
     def close(self) -> None:
@@ -168,7 +180,7 @@ class Client:
         limit_s = self._planner.config.timeouts.stream_s if timeout_s is None else timeout_s
         while not session.done:
             try:
-                with UpsertStream(self._stub, address=self.address, timeout_s=limit_s) as stream:
+                with UpsertStream(self._stub, endpoint=self._endpoint, timeout_s=limit_s) as stream:
                     yield from _pump(session, stream, source)
             except StreamBrokenError as broken:
                 time.sleep(session.pause_s(broken))
@@ -476,7 +488,7 @@ class Client:
         reader, call_id = FitReader(progress), new_request_id()
         limit_s = self._planner.config.timeouts.stream_s if timeout_s is None else timeout_s
         try:
-            for message in self._stub.FitAligner(request, timeout=limit_s, metadata=request_metadata(call_id)):
+            for message in self._stub.FitAligner(request, timeout=limit_s, metadata=self._endpoint.metadata(call_id)):
                 reader.read(message)
         except grpc.RpcError as error:
             raise from_rpc_error(error, address=self.address, request_id=call_id) from error
@@ -558,7 +570,7 @@ class Client:
         for request in plan.requests:
             call_id = new_request_id()
             try:
-                answers.append(method(request, timeout=limit_s, metadata=request_metadata(call_id)))
+                answers.append(method(request, timeout=limit_s, metadata=self._endpoint.metadata(call_id)))
             except grpc.RpcError as error:
                 raise from_rpc_error(error, address=self.address, request_id=call_id) from error
         return plan.decode(answers)

@@ -80,12 +80,27 @@ def _unexplained(code: str, details: str, address: str) -> tuple[str, str]:
     if code == "CANCELLED":
         return "the call was cancelled", "CANCELLED"
     if code == "UNAVAILABLE":
+        problem = _handshake_problem(details)
+        if problem:
+            return f"no TLS connection to {address}: {problem}", ""
         # What gRPC says of a refused connection is long and about addresses; it stays in the exception's cause.
         known = "Failed to connect" in details or "failed to connect" in details
         return (f"nobody answers at {address}" if known else f"the connection to {address} broke: {details}"), ""
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in details:
         return details, "MESSAGE_TOO_LARGE"
     return details or "the call failed without a message", ""
+
+
+def _handshake_problem(details: str) -> str:
+    """Return what was wrong with a TLS handshake, or nothing when none failed on this side."""
+    if "Hostname Verification" in details:
+        return "the certificate is of another name; server_name says that it is meant"
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        why = details.rpartition("CERTIFICATE_VERIFY_FAILED: ")[2].removesuffix(": OK")
+        return f"the certificate is not believed: {why}"
+    if "WRONG_VERSION_NUMBER" in details:
+        return "what listens there speaks in the clear, or another protocol"
+    return "the handshake failed" if "handshake failed" in details else ""
 
 
 def from_item_error(error: common_pb2.ItemError, *, index: int, item_id: str = "") -> ItemError:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from isthmus.client.channel import new_request_id, request_metadata
+from isthmus.client.channel import Endpoint, new_request_id
 from isthmus.client.status import from_rpc_error
 from isthmus.client.upsert import StreamBrokenError, ended_early
 from isthmus.v1 import gateway_service_pb2, gateway_service_pb2_grpc
@@ -22,13 +22,15 @@ class UpsertStream:
 
     Args:
         stub: Of the gateway.
-        address: For messages.
+        endpoint: Where it leads.
         timeout_s: Deadline of the stream.
     """
 
-    def __init__(self, stub: gateway_service_pb2_grpc.GatewayServiceStub, *, address: str, timeout_s: float) -> None:
+    def __init__(
+        self, stub: gateway_service_pb2_grpc.GatewayServiceStub, *, endpoint: Endpoint, timeout_s: float
+    ) -> None:
         self._stub = stub
-        self._address = address
+        self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._call_id = new_request_id()
         # Never holds more than the session's window and the end mark; grpc's thread waits on it.
@@ -44,7 +46,7 @@ class UpsertStream:
         self._outbox.put(request)
         if self._call is None:
             self._call = self._stub.UpsertItems(
-                iter(self._outbox.get, None), timeout=self._timeout_s, metadata=request_metadata(self._call_id)
+                iter(self._outbox.get, None), timeout=self._timeout_s, metadata=self._endpoint.metadata(self._call_id)
             )
 
     def end(self) -> None:
@@ -64,7 +66,7 @@ class UpsertStream:
                 assert isinstance(response, gateway_service_pb2.UpsertItemsResponse)
                 return response
         except grpc.RpcError as error:
-            shown = from_rpc_error(error, address=self._address, request_id=self._call_id)
+            shown = from_rpc_error(error, address=self._endpoint.address, request_id=self._call_id)
             raise StreamBrokenError(shown) from error
         raise ended_early()
 
