@@ -5,7 +5,9 @@ Ray reads most of its settings from the environment when it is imported: nothing
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import logging
 import math
 import os
@@ -58,7 +60,9 @@ class RaySession:
         import ray
 
         # What a client of Ray reaches is the head; what a driver on a node reaches is that node.
-        return _host(self._address) if ":" in self._address else str(ray.util.get_node_ip_address())
+        if ":" in self._address:
+            return _host(self._address)
+        return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
     def run(self, settings: ServeSettings) -> None:
         """Make the applications what `settings` says, on a Ray that is started or joined the first time.
@@ -115,7 +119,7 @@ class RaySession:
             from ray import serve
 
             if self._address is None:
-                serve.shutdown()
+                serve.shutdown()  # type: ignore[no-untyped-call]
             else:
                 for name in self._applications:
                     serve.delete(name)
@@ -136,10 +140,16 @@ def _target(application: Mapping[str, Any]) -> Any:
     (options,) = application["deployments"]
     actor = {**options["ray_actor_options"], "runtime_env": application["runtime_env"]}
     return serve.RunTarget(
-        target=with_options(bound, {**options, "ray_actor_options": actor}),
+        target=with_options(bound, {**options, "ray_actor_options": actor}, version=_version(application)),
         name=application["name"],
         route_prefix=application["route_prefix"],
     )
+
+
+def _version(application: Mapping[str, Any]) -> str:
+    """Return a name for what a replica does, which changes when it would do something else."""
+    code = [application[part] for part in ("import_path", "args", "runtime_env")]
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _cpus(settings: ServeSettings) -> int:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from isthmus.deploy.serve_settings import ApplicationSettings, EncoderSettings, ScalableSettings, ServeSettings
+from isthmus.deploy.serve_settings import (
+    ApplicationSettings,
+    EncoderSettings,
+    ScalableSettings,
+    ServeSettings,
+    WriterSettings,
+)
 
 __all__ = ["build_serve_config", "ray_environment", "serve_address"]
 
@@ -20,6 +26,7 @@ _SERVICERS: Final = (
     "grpc_health.v1.health_pb2_grpc:add_HealthServicer_to_server",
 )
 """What every ingress and every replica offers; each call names its application, which answers its own part."""
+_DRAIN: Final = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
 _IMPORT_PATHS: Final[Mapping[str, str]] = {
     "image_encoder": "isthmus.image_encoder.deployment:app",
     "text_encoder": "isthmus.text_encoder.deployment:app",
@@ -77,7 +84,7 @@ def _haproxy_environment(settings: ServeSettings) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{settings.drain_s:g}",
+        _DRAIN: f"{settings.drain_s:g}",
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(settings.frame_bytes),
         "RAY_SERVE_HAPROXY_H2_MAX_FRAME_SIZE": str(settings.frame_bytes),
         "RAY_SERVE_HAPROXY_H2_FE_INITIAL_WINDOW_SIZE": window,
@@ -92,10 +99,17 @@ def _application(name: str, application: ApplicationSettings, settings: ServeSet
         "name": name,
         "route_prefix": f"/{name}",
         "import_path": _IMPORT_PATHS[name],
-        "runtime_env": {"env_vars": {**settings.environment, **application.environment}},
+        "runtime_env": {"env_vars": _environment(application, settings)},
         "args": _arguments(name, application, settings),
         "deployments": [_deployment(name, application)],
     }
+
+
+def _environment(application: ApplicationSettings, settings: ServeSettings) -> dict[str, str]:
+    variables = {**settings.environment, **application.environment}
+    if settings.ingress == "haproxy" and isinstance(application, WriterSettings):
+        variables[_DRAIN] = f"{application.handover_s:g}"
+    return variables
 
 
 def _arguments(name: str, application: ApplicationSettings, settings: ServeSettings) -> dict[str, Any]:

@@ -117,6 +117,9 @@ class WriterSettings(ApplicationSettings):
     """There is exactly one writer."""
     max_surge_percent: Literal[0] = 0
     """Never two at once."""
+    handover_s: float = Field(default=1.0, ge=0)
+    """How long a leaving writer goes on serving, in place of `drain_s`: its successor waits for the store, and writes
+    wait for the successor."""
 
 
 class ServeSettings(ProcessConfig):

@@ -46,6 +46,11 @@ def test_there_is_one_writer_even_during_an_update() -> None:
     assert (writer["num_replicas"], writer["max_surge_percent"]) == (1, 0)
     assert "autoscaling_config" not in writer
     assert all(deployment["max_surge_percent"] == 100 for deployment in deployments.values())
+    (application,) = (
+        one for one in build_serve_config(ServeSettings.load())["applications"] if one["name"] == "index_writer"
+    )
+    variables = application["runtime_env"]["env_vars"]
+    assert variables["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] == "1", "its successor waits as long"
     with pytest.raises(ValidationError):
         WriterSettings(replicas=2)  # type: ignore[arg-type]
 

@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 __all__ = [
+    "BACKEND_CALLS",
     "CERTIFICATE_EXPIRY",
     "FILE_CURRENT",
     "FILE_RELOADS",
@@ -24,6 +25,9 @@ SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 
 RPC_SECONDS: Final = Histogram(
     "isthmus_rpc_seconds", "Duration of calls served.", ["service", "method", "code"], buckets=SECONDS_BUCKETS
+)
+BACKEND_CALLS: Final = Counter(
+    "isthmus_backend_calls", "Calls made to the services behind, by how each ended.", ["backend", "code"]
 )
 UP: Final = Gauge("isthmus_serving", "1 while the service is warm and not draining.", ["service"])
 FILE_CURRENT: Final = Gauge(

@@ -9,7 +9,9 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from isthmus.runtime.base import context
+from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
+from isthmus.runtime.base.metrics import BACKEND_CALLS
 from isthmus.runtime.rpc import metadata, status
 from isthmus.runtime.rpc.address import ServiceAddress
 from isthmus.runtime.rpc.serve_channel import ServeChannel
@@ -89,9 +91,11 @@ async def call(
     remaining = context.current().hop_timeout_s()
     bound = min((bound for bound in (remaining, timeout_s) if bound is not None), default=None)
     try:
-        return await method(request, timeout=bound, metadata=_metadata(bound))
+        answer = await method(request, timeout=bound, metadata=_metadata(bound))
     except grpc.RpcError as error:
-        raise status.from_rpc_error(error, backend=backend) from error
+        raise _failed(error, backend) from error
+    BACKEND_CALLS.labels(backend, "OK").inc()
+    return answer
 
 
 async def stream(method: Any, request: object, *, backend: str) -> AsyncGenerator[Any, None]:
@@ -107,7 +111,15 @@ async def stream(method: Any, request: object, *, backend: str) -> AsyncGenerato
             # An answer without any field says nothing: it only brings the status through Ray's classic proxy.
             if message.ByteSize():
                 yield message
+        BACKEND_CALLS.labels(backend, "OK").inc()
     except grpc.RpcError as error:
-        raise status.from_rpc_error(error, backend=backend) from error
+        raise _failed(error, backend) from error
     finally:
         answers.cancel()  # whoever stops reading wants no more
+
+
+def _failed(error: grpc.RpcError, backend: str) -> IsthmusError:
+    """Count a call that failed; return what it means here."""
+    assert isinstance(error, grpc.aio.AioRpcError)
+    BACKEND_CALLS.labels(backend, error.code().name).inc()
+    return status.from_rpc_error(error, backend=backend)

@@ -53,13 +53,15 @@ def bind(name: str, make: Callable[[dict[str, Any]], Hosted], settings: dict[str
     return application
 
 
-def with_options(application: Application, options: Mapping[str, Any]) -> Application:
+def with_options(application: Application, options: Mapping[str, Any], *, version: str) -> Application:
     """Return the application with options of its deployment changed, as a Serve config would.
 
     Args:
         application: Of one deployment.
         options: As in the `deployments` of a Serve config.
+        version: Replicas of another version are replaced; those of the same one stay, however many there are to be.
     """
-    # Ray has no public way from an application to its deployment; its own CLI goes this way too.
+    # Ray has no public way from an application to its deployment, nor to its version: without one, every run of the
+    # same code would replace every replica. Its own CLI and its handling of Serve configs go this way too.
     deployment = application._bound_deployment  # noqa: SLF001
-    return Application(deployment.options(**options))
+    return Application(deployment.options(**options, version=version, _internal=True))
