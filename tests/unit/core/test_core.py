@@ -9,7 +9,8 @@ import pytest
 
 from isthmus.core import Modality
 
-PURE = "import isthmus.core, isthmus.core.aligners, isthmus.core.metrics; import sys; print(*sys.modules)"
+MODULES = "isthmus.core, isthmus.core.aligners, isthmus.core.gap, isthmus.core.metrics"
+PURE = f"import {MODULES}; import sys; print(*sys.modules)"
 
 
 def test_core_imports_no_framework() -> None:

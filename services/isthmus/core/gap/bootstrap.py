@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ __all__ = ["REPLICATE_COUNT", "ClusterBootstrap", "Figure"]
 REPLICATE_COUNT: Final = 500
 """Resampled corpora behind each interval."""
 
+_BLOCK_REPLICATES: Final = 50
 _TAIL: Final = 0.025
 _NORMAL_QUANTILE: Final = 1.959964
 
@@ -63,22 +64,28 @@ class ClusterBootstrap:
             Modality.TEXT: inverse[split:],
         }
         rng = np.random.default_rng(seed)
-        self._weights = np.empty((replicate_count, self._cluster_count))
-        for replicate in self._weights:
+        self._drawn = np.empty((replicate_count, self._cluster_count), dtype=np.uint8)
+        for replicate in self._drawn:
             drawn = rng.integers(0, self._cluster_count, size=self._cluster_count)
+            # How often one key is drawn is a Poisson count of mean 1: 255 is never reached.
             replicate[:] = np.bincount(drawn, minlength=self._cluster_count)
 
-    def item_weights(self, modality: Modality) -> NDArray[np.float64]:
-        """Return (replicates, n) how often each item of `modality` was drawn."""
-        drawn: NDArray[np.float64] = self._weights[:, self._cluster[modality]]
-        return drawn
+    def item_weights(self, modality: Modality, *, replicate_count: int | None = None) -> Iterator[NDArray[np.float64]]:
+        """Yield blocks of (replicates, n): how often each item of `modality` was drawn.
+
+        Args:
+            modality: Whose items.
+            replicate_count: How many replicates in all; None for every one.
+        """
+        for block in self._blocks(replicate_count):
+            yield block[:, self._cluster[modality]]
 
     def replicate_means(self, values: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
         """Return (replicates,) means of (n,) `values`, one an item of `modality`; items without a value hold NaN."""
         known = np.isfinite(values)
         sums = self._per_cluster(np.where(known, values, 0.0), modality)
         counts = self._per_cluster(known.astype(np.float64), modality)
-        drawn_sums, drawn_counts = (self._weights @ np.stack([sums, counts], axis=1)).T
+        drawn_sums, drawn_counts = self._drawn_sums(np.stack([sums, counts], axis=1)).T
         # A replicate without a single known value says nothing: it repeats the mean.
         whole = sums.sum() / max(counts.sum(), 1.0)
         means: NDArray[np.float64] = np.where(drawn_counts > 0, drawn_sums / np.maximum(drawn_counts, 1.0), whole)
@@ -109,11 +116,21 @@ class ClusterBootstrap:
             noise_floor: Passed on.
             lowest: The interval never reaches below it.
         """
-        change = np.zeros(len(self._weights))
+        change = np.zeros(len(self._drawn))
         for modality, values in influence.items():
             centred = np.asarray(values, dtype=np.float64) - np.mean(values, dtype=np.float64)
-            change += self._weights @ self._per_cluster(centred, modality) / len(values)
+            change += self._drawn_sums(self._per_cluster(centred, modality)) / len(values)
         return standard_error_figure(value, change, noise_floor=noise_floor, lowest=lowest)
+
+    def _drawn_sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return for each replicate the sum of (clusters, …) `values` over the clusters that were drawn."""
+        return np.concatenate([block @ values for block in self._blocks()])
+
+    def _blocks(self, replicate_count: int | None = None) -> Iterator[NDArray[np.float64]]:
+        """Yield how often each cluster was drawn, a few replicates at a time: all of them as floats would be large."""
+        drawn = self._drawn[:replicate_count]
+        for start in range(0, len(drawn), _BLOCK_REPLICATES):
+            yield drawn[start : start + _BLOCK_REPLICATES].astype(np.float64)
 
     def _per_cluster(self, values: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
         sums = np.zeros(self._cluster_count)

@@ -85,7 +85,8 @@ def _side(side: SideScan, *, query: Modality, bootstrap: ClusterBootstrap) -> Si
         saturated=not other_first.any(),
         mean_rank=bootstrap.mean(side.other_rank, query),
         median_rank=percentile_figure(
-            float(np.median(side.other_rank)), _medians(side.other_rank, bootstrap.item_weights(query))
+            float(np.median(side.other_rank)),
+            np.concatenate([_medians(side.other_rank, block) for block in bootstrap.item_weights(query)]),
         ),
     )
 

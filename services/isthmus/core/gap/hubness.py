@@ -58,7 +58,12 @@ def hubness(scan: CosineScan, *, bootstrap: ClusterBootstrap, seed: int) -> Hubn
         never[item] = float((occurrences == 0).mean())
         figures[item] = standard_error_figure(
             float(gini(occurrences)),
-            gini(_drawn(answers, bootstrap.item_weights(item.other)[:_REPLICATE_COUNT], count)),
+            np.concatenate(
+                [
+                    gini(_drawn(answers, weights, count))
+                    for weights in bootstrap.item_weights(item.other, replicate_count=_REPLICATE_COUNT)
+                ]
+            ),
             lowest=0.0,
         )
     return Hubness(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.gap.bootstrap import ClusterBootstrap, Figure
 from isthmus.core.gap.corpus import Corpus
+from isthmus.core.gap.hubness import gini
 from isthmus.core.gap.result import MeasureResult
 from isthmus.core.modality import Modality
 
@@ -49,8 +50,7 @@ def zero_shot(
     corpus: Corpus,
     *,
     image_labels: Sequence[str | None],
-    label_vectors: NDArray[np.floating[Any]],
-    label_names: Sequence[str],
+    label_vectors: Mapping[str, NDArray[np.floating[Any]]],
     bootstrap: ClusterBootstrap,
     seed: int,
 ) -> ZeroShot:
@@ -59,8 +59,7 @@ def zero_shot(
     Args:
         corpus: Of one space.
         image_labels: One label an image; None or empty where it has none.
-        label_vectors: (c, d) vectors of the labels' texts, of the same space.
-        label_names: c different labels.
+        label_vectors: The (d,) text vector of every label, of the same space.
         bootstrap: Of this corpus.
         seed: Said in the result; nothing here is random but the bootstrap.
 
@@ -68,12 +67,13 @@ def zero_shot(
         ShapeError: Lengths or dimensions do not agree, or an image has a label that has no vector.
         NotEnoughItemsError: There are fewer than 2 labels, or no image has one.
     """
-    from isthmus.core.gap.hubness import gini  # noqa: PLC0415 - hubness is a measure of its own
-
-    if len(image_labels) != len(corpus.images) or label_vectors.shape != (len(label_names), corpus.images.shape[1]):
-        msg = f"labels: need one for each of {len(corpus.images)} images and one vector for each label"
+    if len(image_labels) != len(corpus.images):
+        msg = f"labels: need one for each of {len(corpus.images)} images, got {len(image_labels)}"
         raise ShapeError(msg)
-    known = {name: row for row, name in enumerate(label_names)}
+    if {vector.shape for vector in label_vectors.values()} - {(corpus.images.shape[1],)}:
+        msg = f"labels: a label's vector must have {corpus.images.shape[1]} dimensions, as the images have"
+        raise ShapeError(msg)
+    known = {name: row for row, name in enumerate(label_vectors)}
     labelled = np.array([row for row, label in enumerate(image_labels) if label], dtype=np.intp)
     if len(known) < _LABELS_MIN or len(labelled) == 0:
         msg = f"labels: {len(known)} labels and {len(labelled)} labelled images; need at least {_LABELS_MIN} and one"
@@ -81,8 +81,9 @@ def zero_shot(
     if not {image_labels[row] for row in labelled} <= known.keys():
         msg = "labels: an image has a label that has no vector; give a vector for each label"
         raise ShapeError(msg)
+    stacked = np.stack([*label_vectors.values()]).astype(np.float64)
     truth = np.array([known[image_labels[row] or ""] for row in labelled])
-    directions = label_vectors / np.maximum(np.linalg.norm(label_vectors, axis=1, keepdims=True), 1e-12)
+    directions = stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-12)
     predicted = (corpus.images[labelled] @ directions.T).argmax(axis=1)
     right = np.full(len(corpus.images), np.nan)
     right[labelled] = predicted == truth

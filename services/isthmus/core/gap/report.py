@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from isthmus.core.gap.gaussian import GaussianGap, gaussian_gap
 from isthmus.core.gap.heterogeneity import Heterogeneity, heterogeneity
 from isthmus.core.gap.histograms import ScoreHistograms, score_histograms
 from isthmus.core.gap.hubness import Hubness, hubness
-from isthmus.core.gap.labels import ClusterHomogeneity, cluster_homogeneity
+from isthmus.core.gap.labels import ClusterHomogeneity, ZeroShot, cluster_homogeneity, zero_shot
 from isthmus.core.gap.mmd import MmdGap, mmd_gap
 from isthmus.core.gap.overlap import NeighborOverlap, neighbor_overlap
 from isthmus.core.gap.paired import PairedCosine, paired_cosine
@@ -65,6 +65,7 @@ class GapReport:
     retrieval: GapRetrieval | None = None
     distances: DistanceComparison | None = None
     homogeneity: ClusterHomogeneity | None = None
+    zero_shot: ZeroShot | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """Why a measure was not taken, by name."""
 
@@ -132,6 +133,7 @@ _MEASURES = (
     "retrieval",
     "distances",
     "homogeneity",
+    "zero_shot",
 )
 
 
@@ -142,6 +144,7 @@ def measure_gap(
     image_keys: Sequence[str | None] | None = None,
     text_keys: Sequence[str | None] | None = None,
     image_labels: Sequence[str | None] | None = None,
+    label_vectors: Mapping[str, NDArray[np.floating[Any]]] | None = None,
     seed: int = 0,
     sample_limit: int = SAMPLE_LIMIT,
     distances: bool = False,
@@ -160,6 +163,7 @@ def measure_gap(
         image_keys: n pair keys; None or empty where an item has none. Without keys row i pairs with row i.
         text_keys: m pair keys.
         image_labels: One label an image, where the clusters are to be judged by one; None or empty where it has none.
+        label_vectors: With `image_labels`, the (d,) text vector of every label: images are classified by the nearest.
         seed: Seed of every sample, split and bootstrap, at least 0.
         sample_limit: Pairs of the sample.
         distances: Also compare four dissimilarities, which takes longer than all the rest.
@@ -179,10 +183,7 @@ def measure_gap(
     _take_moments(taken, balanced, seed=seed)
     _take_sampled(taken, corpus, seed=seed, limit=sample_limit, distances=distances)
     if image_labels is not None:
-        label_of = dict(zip(corpus.keys[Modality.IMAGE], image_labels, strict=True))
-        labels = [label_of.get(key) for key in sample.keys[Modality.IMAGE]]
-        sampled = len(sample.images) < len(balanced.images)
-        taken.take("homogeneity", lambda: cluster_homogeneity(sample, labels=labels, seed=seed, sampled=sampled))
+        _take_labels(taken, corpus, sample, labels=image_labels, label_vectors=label_vectors or {}, seed=seed)
     _take_scanned(taken, corpus, balanced, seed=seed)
     return GapReport(
         n=len(balanced.images),
@@ -241,6 +242,35 @@ def _take_sampled(taken: _Taken, corpus: Corpus, *, seed: int, limit: int, dista
         "sinkhorn",
         lambda: sinkhorn_gap(small, bootstrap=small_bootstrap, seed=seed, sampled=len(small.images) < count),
     )
+
+
+def _take_labels(
+    taken: _Taken,
+    corpus: Corpus,
+    sample: Corpus,
+    *,
+    labels: Sequence[str | None],
+    label_vectors: Mapping[str, NDArray[np.floating[Any]]],
+    seed: int,
+) -> None:
+    """Measure what labels show."""
+    label_of: dict[str, str | None] = {}
+    for key, label in zip(corpus.keys[Modality.IMAGE], labels, strict=True):
+        label_of.setdefault(key, label)
+    of_sample = [label_of[key] for key in sample.keys[Modality.IMAGE]]
+    sampled = len(sample.images) < len(corpus.paired_keys)
+    taken.take("homogeneity", lambda: cluster_homogeneity(sample, labels=of_sample, seed=seed, sampled=sampled))
+    if label_vectors:
+        taken.take(
+            "zero_shot",
+            lambda: zero_shot(
+                corpus,
+                image_labels=labels,
+                label_vectors=label_vectors,
+                bootstrap=ClusterBootstrap(corpus, seed=seed),
+                seed=seed,
+            ),
+        )
 
 
 def _take_scanned(taken: _Taken, corpus: Corpus, balanced: Corpus, *, seed: int) -> None:

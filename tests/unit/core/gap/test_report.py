@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -28,6 +30,7 @@ def test_the_report_is_one_json_document_with_the_promised_keys(small_corpus: Ca
         image_keys=corpus.keys[Modality.IMAGE],
         text_keys=corpus.keys[Modality.TEXT],
         image_labels=["even" if row % 2 else "odd" for row in range(60)],
+        label_vectors={"even": corpus.texts[0], "odd": corpus.texts[1]},
         seed=5,
         sample_limit=40,
         distances=True,
@@ -41,6 +44,7 @@ def test_the_report_is_one_json_document_with_the_promised_keys(small_corpus: Ca
     for name, measure in document["measures"].items():
         assert measure["seed"] == 5, name
         assert measure["sampled"] == (measure["n"] == 40), name
+    assert {"distances", "homogeneity", "zero_shot", "histograms"} <= document["measures"].keys()
     assert document["measures"]["fid"]["sampled"]
     assert not document["measures"]["centroid"]["sampled"]
     assert document["measures"]["retrieval"]["t2i"]["query_count"] == 180
@@ -109,3 +113,15 @@ def test_ten_splits_of_clip_recall_are_those_of_the_reference() -> None:
         assert retrieval is not None
         found.append([retrieval.i2t.recall.r1, retrieval.t2i.recall.r1, retrieval.i2t.mixed.r20])
     assert 100 * np.mean(found, axis=0) == pytest.approx([73.8, 70.6, 0.0], abs=0.05)
+
+
+def test_measuring_loads_no_deep_learning_library() -> None:
+    """POT takes torch where it finds it; a report is made without, in a process that would show it."""
+    code = (
+        "import sys, numpy as np; from isthmus.core.gap import measure_gap;"
+        "x = np.random.default_rng(0).normal(size=(2, 20, 4));"
+        "assert measure_gap(*x).sinkhorn is not None; print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "ot" in loaded
+    assert not {"torch", "jax", "tensorflow", "cupy"} & set(loaded)

@@ -118,8 +118,7 @@ def test_zero_shot_counts_the_nearest_label(small_corpus: Callable[..., Small]) 
     found = zero_shot(
         small.corpus,
         image_labels=labels,
-        label_vectors=5.0 * directions,
-        label_names=["a", "b", "c"],
+        label_vectors={name: 5.0 * direction for name, direction in zip("abc", directions, strict=True)},
         bootstrap=small.bootstrap,
         seed=0,
     )
@@ -131,8 +130,7 @@ def test_zero_shot_counts_the_nearest_label(small_corpus: Callable[..., Small]) 
         zero_shot(
             small.corpus,
             image_labels=["z"] * 40,
-            label_vectors=directions,
-            label_names=["a", "b", "c"],
+            label_vectors=dict(zip("abc", directions, strict=True)),
             bootstrap=small.bootstrap,
             seed=0,
         )
