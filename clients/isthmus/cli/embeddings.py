@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -22,7 +22,7 @@ EMBEDDINGS: Final[Any] = typer.Option(
     "--embeddings",
     metavar="PAIRS.npz",
     help="Arrays image and text, row i pairs with row i; optional: pair_key, or image_pair_key and text_pair_key, "
-    "and label.",
+    "label a row of image, and label_name with label_vector.",
 )
 EmbeddingsFile = Annotated[Path, EMBEDDINGS]
 
@@ -49,6 +49,7 @@ class PairedEmbeddings:
         image_keys: n pair keys.
         text_keys: m pair keys.
         labels: One label an image; None when the file has none.
+        label_vectors: The vector of each label's text, by label; empty when the file has none.
         repeated: Rows of `image` left out because the same image stands there with the same key.
     """
 
@@ -57,6 +58,7 @@ class PairedEmbeddings:
     image_keys: Sequence[str]
     text_keys: Sequence[str]
     labels: Sequence[str] | None
+    label_vectors: Mapping[str, NDArray[Any]]
     repeated: int
 
 
@@ -89,6 +91,7 @@ def read_pairs(path: Path) -> PairedEmbeddings:
         image_keys=[image_keys[row] for row in kept],
         text_keys=text_keys,
         labels=None if labels is None else [str(labels[row]) for row in kept],
+        label_vectors=_label_vectors(path, arrays),
         repeated=len(images) - len(kept),
     )
 
@@ -141,7 +144,19 @@ def _keys(path: Path, arrays: dict[str, NDArray[Any]], modality: str) -> list[st
     return [str(key) for key in found]
 
 
+def _label_vectors(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    names, vectors = arrays.get("label_name"), arrays.get("label_vector")
+    if names is None and vectors is None:
+        return {}
+    if names is None or vectors is None or vectors.ndim != _RANK or names.shape != (len(vectors),):
+        msg = f"{path}: label_name must have one name for each row of label_vector, which must be (c, d) floats"
+        raise CommandError(msg, reason="INVALID_DATA")
+    return {str(name): vector for name, vector in zip(names, vectors, strict=True)}
+
+
 def _first_of_each(images: NDArray[Any], keys: Sequence[str]) -> list[int]:
+    if not (np.isfinite(images).all() and images.any(axis=1).all()):
+        return list(range(len(images)))  # to be refused, under the row's own number
     first: dict[tuple[str, bytes], int] = {}
     for row, key in enumerate(keys):
         first.setdefault((key, images[row].tobytes()), row)

@@ -85,6 +85,7 @@ def measured(pairs: PairedEmbeddings, *, seed: int, sample: int, distances: bool
             image_keys=pairs.image_keys,
             text_keys=pairs.text_keys,
             image_labels=pairs.labels,
+            label_vectors=pairs.label_vectors,
             seed=seed,
             sample_limit=sample,
             distances=distances,
@@ -105,6 +106,7 @@ def _show(report: GapReport) -> None:
         _show_retrieval(report.retrieval)
     if report.distances is not None:
         _show_distances(report.distances)
+    _show_labels(report)
     for name, reason in report.missing.items():
         note(f"not measured: {name.replace('_', ' ')}: {reason}")
     sampled = f", costly measures on {report.sample_count} of them" if report.sample_count < report.n else ""
@@ -219,6 +221,18 @@ def _show_distances(found: DistanceComparison) -> None:
             for name, one in found.figures.items()
         ),
     )
+
+
+def _show_labels(report: GapReport) -> None:
+    rows: list[tuple[str, str, str]] = []
+    if (clusters := report.homogeneity) is not None:
+        rows.append(("clusters by label", _number(clusters.by_label), f"{clusters.label_count} clusters of both"))
+        rows.append(("clusters by modality", _number(clusters.by_modality), "1 every cluster is of one modality"))
+    if (classes := report.zero_shot) is not None:
+        accuracy = f"{percent(classes.accuracy.value)} ({_percents(classes.accuracy)})"
+        rows.append(("zero-shot accuracy", accuracy, f"{classes.label_count} labels, {classes.n} images"))
+    if rows:
+        print_table(table("labels", "value", "reads", title="Labels", right=("value",)), rows)
 
 
 def _number(value: float | None) -> str:

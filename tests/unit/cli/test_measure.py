@@ -62,6 +62,32 @@ def test_captions_of_one_photo_pair_by_key(isthmus: Isthmus) -> None:
     assert "80 rows repeat an image" in one.stderr
 
 
+def test_labels_are_judged_where_the_file_has_them(isthmus: Isthmus) -> None:
+    """Clusters in the label and in the modality; with a vector a label, zero-shot accuracy; without names a refusal."""
+    rng = np.random.default_rng(0)
+    labels = np.array(["cat", "dog"] * 30)
+    classes = np.where(labels[:, None] == "cat", np.eye(8)[0], np.eye(8)[1])
+    image, text = (classes + 0.1 * rng.normal(size=(2, 60, 8))).astype(np.float32)
+    write("pairs.npz", image=image, text=text, label=labels, label_name=["cat", "dog"], label_vector=np.eye(8)[:2])
+    measures = isthmus("measure", "--embeddings", "pairs.npz", "--json").json()["measures"]
+    assert measures["zero_shot"]["accuracy"]["value"] == 1.0
+    assert measures["homogeneity"]["by_label"] == pytest.approx(1.0)
+    shown = isthmus("measure", "--embeddings", "pairs.npz").stdout
+    assert "zero-shot accuracy" in shown
+    assert "clusters by modality" in shown
+    write("nameless.npz", label=labels, label_vector=np.eye(8)[:2])
+    assert "label_name must have one name" in isthmus("measure", "--embeddings", "nameless.npz").stderr
+
+
+def test_a_refused_row_keeps_its_number_when_photos_repeat(isthmus: Isthmus) -> None:
+    """Rows that repeat a photo are left out, but never before the others are counted."""
+    image = np.repeat(np.random.default_rng(0).normal(size=(20, 4)), 3, axis=0)
+    image[41] = 0.0
+    keys = np.repeat(np.arange(20), 3)
+    np.savez("pairs.npz", image=image, text=image + 1.0, pair_key=keys)
+    assert "row 41 of image has zero length" in isthmus("measure", "--embeddings", "pairs.npz").stderr
+
+
 def test_two_spaces_are_measured_by_what_needs_no_cosine(isthmus: Isthmus) -> None:
     """Texts of another dimension: the overlap of neighbours stands, the rest is null with its reason."""
     write("pairs.npz", text=np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32))
