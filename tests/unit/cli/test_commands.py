@@ -27,6 +27,7 @@ ISSUE_COMMANDS = {
     "embed",
     "evaluate",
     "measure",
+    "compare encoders",
     "align fit",
     "align verify",
     "align compare",
