@@ -258,7 +258,7 @@ class _Compared:
         values, replicates = [], []
         for item in Modality:
             count = len(self._after[item].cross_rank)
-            weights = self._bootstrap.item_weights(item.other)[:_GINI_REPLICATES]
+            weights = np.concatenate([*self._bootstrap.item_weights(item.other, replicate_count=_GINI_REPLICATES)])
             both = []
             for figures in (self._before, self._after):
                 answers = figures[item.other].other_neighbours
