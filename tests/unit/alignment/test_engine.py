@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,7 +195,7 @@ async def test_an_artefact_damaged_on_disk_is_data_loss(config: AlignmentConfig,
     engine = await started(config, MemoryReader(make_items()))
     artefact = (await fit(engine))[-1].artefact
     assert artefact is not None
-    folder = config.aligners_dir / "acme" / "mine" / artefact.revision
+    folder = Path(config.aligners_dir) / "acme" / "mine" / artefact.revision
     (folder / "aligner.safetensors").write_bytes(b"damaged")
     with pytest.raises(DataLossError) as caught:
         await engine.get("acme", "mine")
