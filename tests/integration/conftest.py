@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from isthmus.client import Client
 from tests.harness.mesh import start_mesh
 from tests.harness.process import Process
+
+collect_ignore = [] if os.environ.get("ISTHMUS_TEST_LONG") == "1" else ["test_ray_recovery_long.py"]
 
 
 @pytest.fixture(scope="session")
