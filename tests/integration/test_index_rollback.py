@@ -16,6 +16,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError
 from tests.unit.index.support import (
     SPACE,
     TENANT,
+    UNVERIFIED,
     center,
     create,
     fitted_calibration,
@@ -56,7 +57,9 @@ async def test_after_a_rollback_every_answer_is_as_before_the_promotion(tmp_path
         items = [*images([f"i{n}" for n in range(60)]), *texts([f"t{n}" for n in range(60)])]
         stored = await upsert(writer, items, rows)
         before = await _search(searcher, queries, stored.revision)
-        promoted = await writer.set_aligner(TENANT, "things", aligner=center(), request_id=request_id())
+        promoted = await writer.set_aligner(
+            TENANT, "things", aligner=center(), terms=UNVERIFIED, request_id=request_id()
+        )
         between = await _search(searcher, queries, promoted.revision)
         rolled_back = await writer.rollback_aligner(TENANT, "things", request_id=request_id())
         after = await _search(searcher, queries, rolled_back.revision)
@@ -74,7 +77,7 @@ async def test_a_rollback_outlives_the_writer_and_goes_back_to_none(tmp_path: Pa
     async with running_writer(tmp_path) as writer:
         await create(writer)
         for seed in range(2):
-            await writer.set_aligner(TENANT, "things", aligner=center(seed), request_id=request_id())
+            await writer.set_aligner(TENANT, "things", aligner=center(seed), terms=UNVERIFIED, request_id=request_id())
     async with running_writer(tmp_path) as writer:
         same = request_id()
         first = await writer.rollback_aligner(TENANT, "things", request_id=same)
@@ -93,7 +96,7 @@ async def test_two_rollbacks_at_once_go_two_back(tmp_path: Path) -> None:
     async with running_writer(tmp_path) as writer:
         await create(writer, aligner=identity())
         for seed in range(2):
-            await writer.set_aligner(TENANT, "things", aligner=center(seed), request_id=request_id())
+            await writer.set_aligner(TENANT, "things", aligner=center(seed), terms=UNVERIFIED, request_id=request_id())
         await asyncio.gather(*(writer.rollback_aligner(TENANT, "things", request_id=request_id()) for _ in range(2)))
         info = await writer.get_collection(TENANT, "things")
     assert (info.revision, info.aligner.partition("@")[0]) == (5, "same")

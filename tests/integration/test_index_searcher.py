@@ -37,6 +37,7 @@ from tests.unit.index.support import (
     TENANT,
     TEXT_SPACE,
     TWO_SPACES,
+    UNVERIFIED,
     center,
     create,
     heads,
@@ -163,7 +164,9 @@ class TestAligner:
             await create(writer, aligner=identity())
             await upsert(writer, images([str(n) for n in range(50)]), rows)
             for files in (center(1), center(2), identity()):
-                info = await writer.set_aligner(TENANT, "things", aligner=files, request_id=request_id())
+                info = await writer.set_aligner(
+                    TENANT, "things", aligner=files, terms=UNVERIFIED, request_id=request_id()
+                )
                 result = await _search(searcher, rows[:1], top_k=50, min_revision=info.revision)
                 aligner = load_aligner(Artefact.from_bytes(files.manifest, files.tensors))
                 aligned = aligner.align(rows, Modality.IMAGE)
@@ -185,7 +188,9 @@ class TestAligner:
                 await _search(searcher, vectors(1, 1, 8), **query)
             assert caught.value.reason == "NO_ALIGNER"
             assert _ids(await _search(searcher, vectors(1, 1, 8), item_modality=Modality.TEXT, **query))[0] == "c"
-            info = await writer.set_aligner(TENANT, "things", aligner=heads(), request_id=request_id())
+            info = await writer.set_aligner(
+                TENANT, "things", aligner=heads(), terms=UNVERIFIED, request_id=request_id()
+            )
             result = await _search(searcher, vectors(1, 1, 8), **(query | {"min_revision": info.revision}))
             assert set(_ids(result)) == {"a", "b", "c", "d"}
 

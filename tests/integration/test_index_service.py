@@ -213,7 +213,7 @@ def test_an_aligner_travels_with_its_calibration(services: Services, collection:
     files = identity(fitted_calibration())
     answer = services.writer.SetAligner(
         index_writer_service_pb2.IndexWriterServiceSetAlignerRequest(
-            collection=collection, aligner=_artefact(files), request_id=request_id()
+            collection=collection, aligner=_artefact(files), allow_unverified=True, request_id=request_id()
         )
     )
     found = _search(services, collection, min_revision=answer.collection.revision)
@@ -302,7 +302,7 @@ def test_a_wrong_aligner_is_refused_with_its_reason(
 ) -> None:
     """The collection keeps the aligner it has."""
     request = index_writer_service_pb2.IndexWriterServiceSetAlignerRequest(
-        collection=collection, aligner=artefact, request_id=request_id()
+        collection=collection, aligner=artefact, allow_unverified=True, request_id=request_id()
     )
     with pytest.raises(grpc.RpcError) as caught:
         services.writer.SetAligner(request)
@@ -373,7 +373,7 @@ def test_switching_aligners_while_searching_never_mixes_spaces(services: Service
     for seed in range(3):
         answer = services.writer.SetAligner(
             index_writer_service_pb2.IndexWriterServiceSetAlignerRequest(
-                collection=collection, aligner=_artefact(center(seed)), request_id=request_id()
+                collection=collection, aligner=_artefact(center(seed)), allow_unverified=True, request_id=request_id()
             )
         )
         spaces.add(answer.collection.aligner)

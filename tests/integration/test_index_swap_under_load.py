@@ -15,6 +15,7 @@ from isthmus.index.engine import SearcherEngine
 from tests.unit.index.support import (
     SPACE,
     TENANT,
+    UNVERIFIED,
     Model,
     center,
     create,
@@ -91,7 +92,7 @@ async def test_answers_are_those_of_the_revision_they_name_while_aligners_and_it
             active = list(aligners)[(swap + 1) % 3]
             model.revision += 1
             remember(model.revision)
-            info = await writer.set_aligner(TENANT, "things", aligner=active, request_id=request_id())
+            info = await writer.set_aligner(TENANT, "things", aligner=active, terms=UNVERIFIED, request_id=request_id())
             assert info.revision == model.revision
             await asyncio.sleep(0.02)
         stop.set()

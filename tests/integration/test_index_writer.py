@@ -28,6 +28,7 @@ from tests.unit.index.support import (
     SPACE,
     TENANT,
     TWO_SPACES,
+    UNVERIFIED,
     center,
     config,
     create,
@@ -140,7 +141,9 @@ class TestAligner:
         async with running_writer(tmp_path) as writer:
             await create(writer, aligner=identity())
             for request, seed, revision in (("a", 0, 2), ("a", 0, 2), ("b", 0, 2), ("c", 5, 3)):
-                info = await writer.set_aligner(TENANT, "things", aligner=center(seed), request_id=request)
+                info = await writer.set_aligner(
+                    TENANT, "things", aligner=center(seed), terms=UNVERIFIED, request_id=request
+                )
                 assert info.revision == revision
         async with running_writer(tmp_path) as writer:
             assert await writer.get_collection(TENANT, "things") == info
@@ -152,7 +155,7 @@ class TestAligner:
                 await create(writer, aligner=heads())
             await create(writer)
             with pytest.raises(FailedPreconditionError) as caught:
-                await writer.set_aligner(TENANT, "things", aligner=heads(), request_id="r")
+                await writer.set_aligner(TENANT, "things", aligner=heads(), terms=UNVERIFIED, request_id="r")
             assert caught.value.reason == "ALIGNER_SPACES_MISMATCH"
             assert caught.value.metadata["space"] == SPACE
 
@@ -163,7 +166,7 @@ class TestAligner:
             await create(writer)
             for bad in (AlignerFiles(good.manifest + b" ", good.tensors + b"x"), AlignerFiles(b"{}", good.tensors)):
                 with pytest.raises(InvalidArgumentError) as caught:
-                    await writer.set_aligner(TENANT, "things", aligner=bad, request_id=request_id())
+                    await writer.set_aligner(TENANT, "things", aligner=bad, terms=UNVERIFIED, request_id=request_id())
                 assert caught.value.reason == "ARTEFACT_DAMAGED"
 
 

@@ -16,12 +16,13 @@ from isthmus.cli.local import unreadable, unwritable
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import facts, note, print_json, print_table, table
 from isthmus.cli.progress import share_bar
-from isthmus.client import Aligner
+from isthmus.client import Aligner, FitOptions
 
 __all__ = ["app", "import_", "list_", "promote", "rollback", "show"]
 
 app = typer.Typer(help="List, fit, import and promote aligners.", no_args_is_help=True)
 
+Method = Literal["identity", "shift", "center", "standardize", "procrustes", "cca", "ridge", "spectral", "transport"]
 AlignerName = Annotated[str, typer.Argument(metavar="ALIGNER", help="`id@revision`, or `id` for its newest revision.")]
 
 
@@ -68,18 +69,27 @@ def show(
 def fit(
     collection: CollectionName,
     name: Annotated[str, typer.Option(metavar="ID", help="Name of the new aligner.")],
-    method: Annotated[Literal["identity", "center"], typer.Option(help="How it maps.")] = "center",
+    method: Annotated[Method, typer.Option(help="How it maps.")] = "center",
+    strength: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Share of the correction, where the method has one."),
+    ] = None,
+    dimension: Annotated[
+        int, typer.Option(min=0, help="Components of an aligned vector, 0 for the method's choice; cca, spectral.")
+    ] = 0,
+    hubness: Annotated[bool, typer.Option("--hubness", help="Correct hubness on top.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every sample.")] = 0,
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Fit an aligner to the pairs of a collection."""
+    """Fit an aligner to the pairs of a collection, and judge it on a fifth of them that it never sees."""
     with reporting(as_json=json), connect(address) as client:
         with share_bar() as tell:
             made = client.fit_aligner(
                 collection,
                 aligner_id=name,
                 method=method,
+                options=FitOptions(strength=strength, dimension=dimension, hubness=hubness),
                 seed=seed,
                 progress=lambda step: tell(step.progress, step.stage),
             )
@@ -108,14 +118,17 @@ def promote(
     aligner: AlignerName,
     collection: CollectionName,
     allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="You judged it elsewhere: it carries no verified report.")
+        bool, typer.Option("--allow-unverified", help="You judged it elsewhere: it carries no report.")
     ] = False,
+    override: Annotated[
+        str, typer.Option(metavar="REASON", help="Promote it although it breaks the guard; the reason is kept.")
+    ] = "",
     address: Address = None,
     json: Json = False,
 ) -> None:
     """Make an aligner the active one of a collection. Nothing is encoded again."""
     with reporting(as_json=json), connect(address) as client:
-        found = client.promote_aligner(collection, aligner, allow_unverified=allow_unverified)
+        found = client.promote_aligner(collection, aligner, allow_unverified=allow_unverified, override_reason=override)
         show_collection(found, as_json=json)
 
 

@@ -10,7 +10,7 @@ import typer
 from isthmus.cli.failures import reporting
 from isthmus.cli.options import Address, Json, connect
 from isthmus.cli.output import facts, note, print_json, print_table, table
-from isthmus.client import Collection
+from isthmus.client import Collection, GuardLimits
 
 __all__ = ["app", "show_collection"]
 
@@ -64,6 +64,10 @@ def create(
         str, typer.Option(metavar="ID", help="Aligner to start with.", show_default="the mesh's default")
     ] = "",
     thumbnails: Annotated[bool, typer.Option("--thumbnails", help="Let items carry thumbnails.")] = False,
+    epsilon: Annotated[
+        float,
+        typer.Option("--guard-epsilon", min=0, max=1, help="How far an aligner may let a recall or nDCG@10 fall."),
+    ] = 0.02,
     address: Address = None,
     json: Json = False,
 ) -> None:
@@ -77,6 +81,7 @@ def create(
             text_dimension=text_dimension,
             aligner=aligner,
             store_thumbnails=thumbnails,
+            guard=GuardLimits(epsilon=epsilon),
         )
         show_collection(made, as_json=json)
 

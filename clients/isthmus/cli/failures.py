@@ -25,6 +25,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "COLLECTION_EXISTS": "`isthmus collections delete NAME` removes it",
     "COLLECTION_NOT_FOUND": "`isthmus collections list` shows what there is; `isthmus index` makes one",
     "DEADLINE_EXCEEDED": "the mesh may be busy: `isthmus status` shows whether everything answers",
+    "GUARD_BROKEN": "`isthmus align show ALIGNER` has every figure; --override REASON promotes it all the same",
     "INTERNAL": "this is a bug in the mesh; its log names this call by the request id",
     "KEY_EXPIRED": "`isthmus keys new` makes another one for the gateway's keys file",
     "KEY_REQUIRED": "set ISTHMUS_API_KEY, or name a file that holds the key: `isthmus --api-key-file FILE …`",
@@ -34,7 +35,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "NOT_READY": "the mesh is warming up: try again in a few seconds",
     "SPACE_MISMATCH": "`isthmus collections list` shows the spaces of each collection",
     "THUMBNAILS_DISABLED": "leave --thumbnails out, or index into a new collection",
-    "UNVERIFIED_ALIGNER": "judge it with `isthmus evaluate`, then say --allow-unverified",
+    "UNVERIFIED_ALIGNER": "fit it on the collection, which judges it, or judge it elsewhere and say --allow-unverified",
 }
 
 

@@ -18,7 +18,7 @@ from isthmus.client.chunking import Chunk, Chunker
 from isthmus.client.config import ClientConfig, Tls, resolve_access
 from isthmus.client.convert import item_message
 from isthmus.client.fit import FitReader
-from isthmus.client.inputs import AnyModality, ImageLike, Input, Item, SpacedVector, Truncation
+from isthmus.client.inputs import AnyModality, FitOptions, GuardLimits, ImageLike, Input, Item, SpacedVector, Truncation
 from isthmus.client.plan import Plan, Planner
 from isthmus.client.results import (
     Aligner,
@@ -220,6 +220,7 @@ class AsyncClient:
         text_dimension: int = 0,
         aligner: str = "",
         store_thumbnails: bool = False,
+        guard: GuardLimits | None = None,
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Collection:
@@ -233,6 +234,7 @@ class AsyncClient:
                 text_dimension=text_dimension,
                 aligner=aligner,
                 store_thumbnails=store_thumbnails,
+                guard=guard,
                 request_id=request_id,
             ),
             timeout_s,
@@ -311,6 +313,7 @@ class AsyncClient:
         *,
         aligner_id: str,
         method: str,
+        options: FitOptions | None = None,
         seed: int = 0,
         min_revision: int | None = None,
         request_id: str | None = None,
@@ -322,6 +325,7 @@ class AsyncClient:
             collection,
             aligner_id=aligner_id,
             method=method,
+            options=options,
             seed=seed,
             min_revision=min_revision,
             request_id=request_id,
@@ -350,13 +354,18 @@ class AsyncClient:
         aligner: str,
         *,
         allow_unverified: bool = False,
+        override_reason: str = "",
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Collection:
         """Make an aligner the active one of a collection. As `Client.promote_aligner`."""
         return await self._run(
             self._planner.promote_aligner(
-                collection, aligner, allow_unverified=allow_unverified, request_id=request_id
+                collection,
+                aligner,
+                allow_unverified=allow_unverified,
+                override_reason=override_reason,
+                request_id=request_id,
             ),
             timeout_s,
         )

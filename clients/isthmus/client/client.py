@@ -17,7 +17,7 @@ from isthmus.client.chunking import Chunk, chunks
 from isthmus.client.config import ClientConfig, Tls, resolve_access
 from isthmus.client.convert import item_message
 from isthmus.client.fit import FitReader
-from isthmus.client.inputs import AnyModality, ImageLike, Input, Item, SpacedVector, Truncation
+from isthmus.client.inputs import AnyModality, FitOptions, GuardLimits, ImageLike, Input, Item, SpacedVector, Truncation
 from isthmus.client.plan import Plan, Planner
 from isthmus.client.results import (
     Aligner,
@@ -289,6 +289,7 @@ class Client:
         text_dimension: int = 0,
         aligner: str = "",
         store_thumbnails: bool = False,
+        guard: GuardLimits | None = None,
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Collection:
@@ -302,6 +303,7 @@ class Client:
             text_dimension: Dimension of a text space that is not the mesh's own.
             aligner: Aligner to start with; empty means the mesh's default for these spaces.
             store_thumbnails: Let items carry thumbnails.
+            guard: What an aligner may cost it; None means the defaults.
             request_id: Names this mutation.
             timeout_s: Deadline.
 
@@ -318,6 +320,7 @@ class Client:
                 text_dimension=text_dimension,
                 aligner=aligner,
                 store_thumbnails=store_thumbnails,
+                guard=guard,
                 request_id=request_id,
             ),
             timeout_s,
@@ -456,18 +459,20 @@ class Client:
         *,
         aligner_id: str,
         method: str,
+        options: FitOptions | None = None,
         seed: int = 0,
         min_revision: int | None = None,
         request_id: str | None = None,
         progress: Callable[[FitProgress], None] | None = None,
         timeout_s: float | None = None,
     ) -> Aligner:
-        """Fit an aligner to a collection's pairs.
+        """Fit an aligner to a collection's pairs, calibrate it, and judge it on a fifth of them that it never sees.
 
         Args:
             collection: The collection that is learned from.
             aligner_id: Name of the new aligner.
-            method: identity or center.
+            method: identity, shift, center, standardize, procrustes, cca, ridge, spectral or transport.
+            options: How it is to fit; None means the method's defaults.
             seed: Seed of every sample.
             min_revision: Fit on at least this revision; None means the newest this client wrote.
             request_id: Names this mutation.
@@ -481,6 +486,7 @@ class Client:
             collection,
             aligner_id=aligner_id,
             method=method,
+            options=options,
             seed=seed,
             min_revision=min_revision,
             request_id=request_id,
@@ -517,6 +523,7 @@ class Client:
         aligner: str,
         *,
         allow_unverified: bool = False,
+        override_reason: str = "",
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Collection:
@@ -525,16 +532,22 @@ class Client:
         Args:
             collection: The collection.
             aligner: `aligner_id@revision`, or `aligner_id` for its newest revision.
-            allow_unverified: Say that an aligner without a verified report was judged elsewhere.
+            allow_unverified: Say that an aligner without a report on held-out pairs was judged elsewhere.
+            override_reason: Why it is promoted although its report breaks the guard; kept with the collection.
             request_id: Names this mutation.
             timeout_s: Deadline.
 
         Raises:
+            FailedPreconditionError: GUARD_BROKEN with the figures, UNVERIFIED_ALIGNER, ALIGNER_SPACES_MISMATCH.
             IsthmusError: the call failed.
         """
         return self._run(
             self._planner.promote_aligner(
-                collection, aligner, allow_unverified=allow_unverified, request_id=request_id
+                collection,
+                aligner,
+                allow_unverified=allow_unverified,
+                override_reason=override_reason,
+                request_id=request_id,
             ),
             timeout_s,
         )

@@ -12,12 +12,13 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isthmus.client.inputs import ImageLike, Item, Modality, PillowImage, SpacedVector
+from isthmus.client.inputs import FitOptions, ImageLike, Item, Modality, PillowImage, SpacedVector
 from isthmus.v1 import common_pb2, gateway_service_pb2
 
 __all__ = [
     "MODALITIES",
     "attribute_message",
+    "fit_options_message",
     "image_bytes",
     "item_message",
     "modality_name",
@@ -193,3 +194,14 @@ def item_message(item: Item) -> gateway_service_pb2.UpsertItem:
     elif item.vector is not None:
         message.vector.CopyFrom(spaced_vector_message(item.vector))
     return message
+
+
+def fit_options_message(options: FitOptions) -> common_pb2.FitOptions:
+    """Pack the options of a fit."""
+    return common_pb2.FitOptions(
+        strength=options.strength,
+        dimension=options.dimension,
+        by_sigma=options.by_sigma,
+        lift=options.lift,
+        hubness=options.hubness,
+    )

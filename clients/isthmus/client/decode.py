@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from isthmus.client.chunking import Chunk
 from isthmus.client.convert import modality_name, vector_rows
-from isthmus.client.inputs import AttributeValue
+from isthmus.client.inputs import AttributeValue, GuardLimits
 from isthmus.client.results import (
     Aligner,
     CacheStatus,
@@ -225,6 +225,7 @@ def collection(message: common_pb2.Collection) -> Collection:
         revision=message.revision,
         image_count=message.image_count,
         text_count=message.text_count,
+        guard=GuardLimits(**{field.name: value for field, value in message.guard.ListFields()}),
     )
 
 

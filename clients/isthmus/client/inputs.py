@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "AnyModality",
     "AttributeValue",
+    "FitOptions",
+    "GuardLimits",
     "ImageLike",
     "Input",
     "Item",
@@ -117,3 +119,31 @@ class Item:
     def __post_init__(self) -> None:
         """Check that it has one content."""
         _check_one("Item", image=self.image, text=self.text, vector=self.vector)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardLimits:
+    """What an aligner may cost a collection, by the 95 % bound on held-out pairs."""
+
+    epsilon: float = 0.02
+    """How far a recall or nDCG@10 may fall."""
+    structure_least: float = 0.5
+    """Share of an item's ten nearest of its own modality that must stay among them."""
+    hubness_growth: float = 0.02
+    """How far the Gini coefficient of hubness may grow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """How a method is to fit. An option that the method does not have is refused."""
+
+    strength: float | None = None
+    """Share of the correction, in [0, 1]; None means 1. For shift, center, standardize, procrustes and transport."""
+    dimension: int = 0
+    """Components of an aligned vector; 0 lets the method choose. For cca and spectral."""
+    by_sigma: bool = False
+    """Let coordinates count by their singular value. For spectral."""
+    lift: float | None = None
+    """What is added to every similarity, at least 0; None adds only where it is needed. For spectral."""
+    hubness: bool = False
+    """Correct hubness on top, by one more component. For all methods."""

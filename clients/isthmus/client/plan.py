@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -13,8 +13,8 @@ from isthmus.client import decode
 from isthmus.client.channel import new_request_id
 from isthmus.client.chunking import Chunk, batches, chunks
 from isthmus.client.config import ClientConfig
-from isthmus.client.convert import MODALITIES, image_bytes, spaced_vector_message
-from isthmus.client.inputs import AnyModality, ImageLike, Input, SpacedVector, Truncation
+from isthmus.client.convert import MODALITIES, fit_options_message, image_bytes, spaced_vector_message
+from isthmus.client.inputs import AnyModality, FitOptions, GuardLimits, ImageLike, Input, SpacedVector, Truncation
 from isthmus.client.results import (
     Aligner,
     Collection,
@@ -239,6 +239,7 @@ class Planner:
         text_dimension: int,
         aligner: str,
         store_thumbnails: bool,
+        guard: GuardLimits | None,
         request_id: str | None,
     ) -> Plan[Collection]:
         """Plan the creation of a collection."""
@@ -250,6 +251,7 @@ class Planner:
             text_dimension=text_dimension,
             aligner=aligner,
             store_thumbnails=store_thumbnails,
+            guard=None if guard is None else common_pb2.GuardLimits(**asdict(guard)),
             request_id=request_id or new_request_id(),
         )
 
@@ -355,13 +357,14 @@ class Planner:
         return self._plan("ImportAligner", [request], lambda answers: decode.aligner(answers[0].aligner))
 
     def promote_aligner(
-        self, collection: str, aligner: str, *, allow_unverified: bool, request_id: str | None
+        self, collection: str, aligner: str, *, allow_unverified: bool, override_reason: str, request_id: str | None
     ) -> Plan[Collection]:
         """Plan a promotion."""
         request = gateway_service_pb2.PromoteAlignerRequest(
             collection=collection,
             aligner=aligner,
             allow_unverified=allow_unverified,
+            override_reason=override_reason,
             request_id=request_id or new_request_id(),
         )
         return self._plan(
@@ -389,6 +392,7 @@ class Planner:
         *,
         aligner_id: str,
         method: str,
+        options: FitOptions | None,
         seed: int,
         min_revision: int | None,
         request_id: str | None,
@@ -401,6 +405,7 @@ class Planner:
             seed=seed,
             min_revision=self.revisions.least(collection, min_revision),
             request_id=request_id or new_request_id(),
+            options=None if options is None else fit_options_message(options),
         )
 
     def _plan(self, method: str, requests: Iterable[Message], read: Callable[[Sequence[Any]], Result]) -> Plan[Result]:

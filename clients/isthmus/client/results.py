@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.client.errors import IsthmusError, error_class
-from isthmus.client.inputs import AttributeValue, Modality
+from isthmus.client.inputs import AttributeValue, GuardLimits, Modality
 
 __all__ = [
     "Aligner",
@@ -299,6 +299,8 @@ class Collection:
     """Live images."""
     text_count: int
     """Live texts."""
+    guard: GuardLimits
+    """What an aligner may cost it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from isthmus.alignment.artefact_store import ArtefactStore
 from isthmus.alignment.config import AlignmentConfig
-from isthmus.alignment.fitting import FITTED_METHODS, FitRequest, fit_aligner
+from isthmus.alignment.fitting import FitRequest, FittedPairs, fit_pairs, raw_pairs, verify_fitted
 from isthmus.alignment.items import CollectionLoader, LoadedCollection
 from isthmus.alignment.jobs import Jobs, StopSignal
 from isthmus.alignment.measuring import CollectionGap, MeasureRequest, measure_sample
 from isthmus.alignment.pair_sample import PairSample, PairSampler
 from isthmus.alignment.ports import CollectionHead, ItemReader
 from isthmus.alignment.refusals import not_found, translated
-from isthmus.core.aligners import Aligner, Artefact, load_aligner
+from isthmus.core.aligners import FITTED_METHODS, Aligner, Artefact, FitOptions, load_aligner
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.canonical import canonical
 from isthmus.core.metrics import RetrievalReport
@@ -34,6 +34,7 @@ from isthmus.runtime.base.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from isthmus.runtime.base.guard import GuardTerms
 from isthmus.runtime.base.no_aligner import no_aligner
 
 __all__ = ["AlignmentEngine", "CollectionReport", "FitProgress"]
@@ -43,7 +44,9 @@ T = TypeVar("T")
 _ALIGN_THREADS: Final = 2
 _READ_SHARE: Final = 0.5
 """Share of a fit's progress that reading stands for."""
-_FITTED_SHARE: Final = 0.95
+_FITTED_SHARE: Final = 0.8
+"""The same, once everything but judging and keeping it is done."""
+_VERIFIED_SHARE: Final = 0.95
 """The same, once everything but keeping it is done."""
 
 
@@ -54,7 +57,7 @@ class FitProgress:
     progress: float
     """Share of the work that is done, in [0, 1]."""
     stage: str
-    """reading, fitting, saving or done."""
+    """reading, fitting, verifying, saving or done."""
     artefact: Artefact | None = None
     """The new aligner; only in the last step."""
 
@@ -155,7 +158,7 @@ class AlignmentEngine:
         *,
         aligner_id: str,
         method: str,
-        seed: int,
+        options: FitOptions,
         min_revision: int,
         request_id: str,
     ) -> AsyncIterator[FitProgress]:
@@ -165,21 +168,22 @@ class AlignmentEngine:
             tenant: Whose collection and aligner.
             collection: What to learn from.
             aligner_id: Name of the new aligner.
-            method: identity or center.
-            seed: Seed of every sample.
+            method: One of FITTED_METHODS.
+            options: How it is to fit.
             min_revision: Read the collection at this revision or a later one.
             request_id: The same id again for the same name gives the aligner that it brought before.
 
         Raises:
-            InvalidArgumentError: INVALID_FIELD, when the method is none that a collection can fit.
-            FailedPreconditionError: ALIGNER_SPACES_MISMATCH or NOT_ENOUGH_PAIRS.
+            InvalidArgumentError: INVALID_FIELD, when the method is none that a collection can fit, or does not have
+                an option that was set.
+            FailedPreconditionError: ALIGNER_SPACES_MISMATCH, NOT_ENOUGH_PAIRS or PAIRS_LEAK.
             ResourceExhaustedError: OVERLOADED or LIMIT_EXCEEDED.
         """
         if method not in FITTED_METHODS:
             msg = f"method must be one of {', '.join(FITTED_METHODS)}"
             raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "method"})
         request = FitRequest(
-            aligner_id=aligner_id, method=method, seed=seed, min_pairs=self._config.fit_min_pairs_count
+            aligner_id=aligner_id, method=method, options=options, min_pairs=self._config.fit_min_pairs_count
         )
         store = self._opened()
         done = await self._soon(lambda: self._brought(store, tenant, aligner_id, request_id))
@@ -196,8 +200,10 @@ class AlignmentEngine:
                 yield FitProgress(progress=_READ_SHARE * loader.share, stage="reading")
             loaded = loader.loaded()
             yield FitProgress(progress=_READ_SHARE, stage="fitting")
-            artefact = await self._jobs.run(lambda _: _fitted(loaded, request))
-            yield FitProgress(progress=_FITTED_SHARE, stage="saving")
+            fitted = await self._jobs.run(lambda _: _fitted(loaded, request))
+            yield FitProgress(progress=_FITTED_SHARE, stage="verifying")
+            artefact = await self._jobs.run(lambda _: _verified(fitted, loaded.head.guard))
+            yield FitProgress(progress=_VERIFIED_SHARE, stage="saving")
             await self._jobs.run(lambda _: store.keep(tenant, artefact, request_id=request_id))
         yield FitProgress(progress=1.0, stage="done", artefact=artefact)
 
@@ -357,11 +363,14 @@ class AlignmentEngine:
         return await asyncio.get_running_loop().run_in_executor(self._light, work)
 
 
-def _fitted(loaded: LoadedCollection, request: FitRequest) -> Artefact:
+def _fitted(loaded: LoadedCollection, request: FitRequest) -> FittedPairs:
     with translated():
-        return fit_aligner(
-            loaded.items, image_space=loaded.head.image_space, text_space=loaded.head.text_space, request=request
-        )
+        return fit_pairs(raw_pairs(loaded), request)
+
+
+def _verified(fitted: FittedPairs, guard: GuardTerms) -> Artefact:
+    with translated():
+        return verify_fitted(fitted, guard=guard)
 
 
 def _measured(

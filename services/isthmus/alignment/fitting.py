@@ -1,28 +1,22 @@
-"""Fit `identity` or `center` to a collection's pairs, and judge it on pairs it has not seen."""
+"""Fit an aligner to a collection's pairs, and judge it on pairs it has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-from isthmus.core.aligners import Aligner, Artefact, CenterAligner, IdentityAligner, load_aligner
-from isthmus.core.aligners.base import require_one_space
-from isthmus.core.calibration import FIT_LIMIT, Calibration, fit_calibration
+from isthmus.alignment.items import LoadedCollection
+from isthmus.core.aligners import Artefact, FitOptions, IdentityAligner, Label
 from isthmus.core.errors import NotEnoughItemsError
+from isthmus.core.gap import PAIRS_MIN
+from isthmus.core.guard import GuardLimits
 from isthmus.core.modality import Modality
-from isthmus.core.sampling import hashed_share, keyed_sample
-from isthmus.evaluation import ModalityItems, evaluate_retrieval
+from isthmus.core.recipe import RawPairs, Verification, fit_calibrated, verify_artefact
+from isthmus.runtime.base.guard import GuardTerms
 
-__all__ = ["FITTED_METHODS", "HELD_OUT_SHARE", "FitRequest", "fit_aligner"]
-
-FITTED_METHODS: Final = ("identity", "center")
-"""What a collection's own vectors can fit; `heads` are trained by `isthmus train aligner`."""
-HELD_OUT_SHARE: Final = 0.2
-"""Share of pair keys, chosen by their hash, that nothing is ever fitted on."""
+__all__ = ["FitRequest", "FittedPairs", "fit_pairs", "raw_pairs", "report_of", "verify_fitted"]
 
 _CREATED_BY: Final = "isthmus FitAligner"
-_CALIBRATION_KEYS: Final = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,108 +26,96 @@ class FitRequest:
     aligner_id: str
     method: str
     """One of FITTED_METHODS."""
-    seed: int
+    options: FitOptions
     min_pairs: int
-    """Pair keys below which `center` is not fitted."""
+    """Pair keys to learn from below which nothing but `identity` is fitted."""
 
 
-def fit_aligner(
-    items: Mapping[Modality, ModalityItems], *, image_space: str, text_space: str, request: FitRequest
-) -> Artefact:
-    """Fit on four fifths of the pair keys, judge on the fifth that is held out.
+@dataclass(frozen=True, kw_only=True)
+class FittedPairs:
+    """An artefact, and which pairs it has seen."""
 
-    `identity` learns nothing but its calibration, so it is made even of a collection without pairs; it then has no
-    calibration and no report.
+    artefact: Artefact
+    """Calibrated, without a report."""
+    learned: RawPairs
+    judged: RawPairs | None
+    """Pairs that nothing was fitted on; None when there are too few of them to judge by."""
+
+
+def raw_pairs(loaded: LoadedCollection) -> RawPairs:
+    """Return a collection's items as the numerics take them.
+
+    Raises:
+        NotEnoughItemsError: The collection takes one modality only.
+    """
+    head = loaded.head
+    if not (head.image_space and head.text_space):
+        msg = "pairs: the collection holds one modality only"
+        raise NotEnoughItemsError(msg)
+    images, texts = loaded.items[Modality.IMAGE], loaded.items[Modality.TEXT]
+    return RawPairs(
+        images=images.vectors,
+        texts=texts.vectors,
+        image_keys=images.pair_keys,
+        text_keys=texts.pair_keys,
+        image_space=head.image_space,
+        text_space=head.text_space,
+    )
+
+
+def fit_pairs(pairs: RawPairs, request: FitRequest) -> FittedPairs:
+    """Fit on four fifths of the pair keys; the fifth that is held out is never looked at.
+
+    `identity` learns nothing but its calibration, so it is made even of a collection without pairs; it then has none.
 
     Args:
-        items: Items of both modalities that have pair keys, with their raw embeddings.
-        image_space: Raw space of the images.
-        text_space: Raw space of the texts.
+        pairs: Of a collection.
         request: What to fit.
 
     Raises:
-        SpacesMismatchError: The raw spaces differ.
-        NotEnoughItemsError: `center` has fewer pairs than it needs, or a modality is missing altogether.
+        SpacesMismatchError: The method needs one raw space and there are two.
+        NotEnoughItemsError: There are fewer pairs than the method needs.
+        OptionError: The method does not have an option that was set.
+        LeakError: One photo is among the pairs to fit on and among those held out.
     """
-    if not (image_space and text_space):
-        msg = "pairs: the collection holds one modality only"
+    label = Label(aligner_id=request.aligner_id, created_by=_CREATED_BY, seed=request.options.seed)
+    learns = request.method != IdentityAligner.method
+    one_space = pairs.image_space == pairs.text_space
+    if not learns and one_space and len(pairs.paired_keys) < request.min_pairs:
+        artefact = IdentityAligner.fit(
+            aligner_id=request.aligner_id,
+            space=pairs.image_space,
+            dimension=max(pairs.images.shape[1], pairs.texts.shape[1]),
+            created_by=_CREATED_BY,
+        )
+        return FittedPairs(artefact=artefact, learned=pairs, judged=None)
+    learned, judged = pairs.split()
+    count = len(learned.paired_keys)
+    if learns and count < request.min_pairs:
+        msg = f"pairs: {count} to fit on, at least {request.min_pairs}; add pairs"
         raise NotEnoughItemsError(msg)
-    require_one_space(image_space, text_space, method=request.method)
-    shared = {key for key in items[Modality.IMAGE].pair_keys if key} & {
-        key for key in items[Modality.TEXT].pair_keys if key
-    }
-    held_out = {key for key in shared if hashed_share(key, seed=0) < HELD_OUT_SHARE}
-    seen = shared - held_out
-    parts = {modality: _with_keys(found, seen) for modality, found in items.items()}
-    artefact = _bare(parts, items, image_space=image_space, pair_count=len(seen), request=request)
-    aligner = load_aligner(artefact)
-    calibration = _calibration(parts, aligner, seed=request.seed)
-    artefact = artefact.with_findings(calibration=calibration, report={})
-    if held_out:
-        judged = evaluate_retrieval(
-            _with_keys(items[Modality.IMAGE], held_out),
-            _with_keys(items[Modality.TEXT], held_out),
-            aligner=load_aligner(artefact),
-            pair_limit=_CALIBRATION_KEYS,
-        )
-        artefact = artefact.with_findings(calibration=calibration, report=judged.report.to_dict())
-    return artefact
+    artefact = fit_calibrated(request.method, learned, label=label, options=request.options)
+    enough = len(judged.paired_keys) >= PAIRS_MIN
+    return FittedPairs(artefact=artefact, learned=learned, judged=judged if enough else None)
 
 
-def _bare(
-    parts: Mapping[Modality, ModalityItems],
-    items: Mapping[Modality, ModalityItems],
-    *,
-    image_space: str,
-    pair_count: int,
-    request: FitRequest,
-) -> Artefact:
-    """Return the artefact before anything is known of how well it does."""
-    if request.method == "identity":
-        dimension = max(found.vectors.shape[1] for found in items.values())
-        return IdentityAligner.fit(
-            aligner_id=request.aligner_id, space=image_space, dimension=dimension, created_by=_CREATED_BY
-        )
-    if pair_count < request.min_pairs:
-        msg = f"pairs: {pair_count} to fit on, at least {request.min_pairs}"
-        raise NotEnoughItemsError(msg)
-    return CenterAligner.fit(
-        parts[Modality.IMAGE].vectors,
-        parts[Modality.TEXT].vectors,
-        aligner_id=request.aligner_id,
-        space=image_space,
-        created_by=_CREATED_BY,
-        pair_count=pair_count,
-        seed=request.seed,
-    )
+def verify_fitted(fitted: FittedPairs, *, guard: GuardTerms) -> Artefact:
+    """Return the artefact with its report on the held-out pairs; without one when they are too few to judge by.
+
+    Args:
+        fitted: What was fitted.
+        guard: What an aligner may cost the collection.
+    """
+    if fitted.judged is None:
+        return fitted.artefact
+    limits = asdict(guard)
+    found = verify_artefact(fitted.artefact, fitted.judged, learned=fitted.learned, limits=GuardLimits(**limits))
+    calibration = fitted.artefact.manifest.calibration
+    return fitted.artefact.with_findings(calibration=calibration, report=report_of(found, guard=guard))
 
 
-def _with_keys(items: ModalityItems, keys: set[str]) -> ModalityItems:
-    rows = [row for row, key in enumerate(items.pair_keys) if key in keys]
-    return ModalityItems(
-        ids=[items.ids[row] for row in rows],
-        pair_keys=[items.pair_keys[row] for row in rows],
-        vectors=items.vectors[rows],
-    )
-
-
-def _calibration(parts: Mapping[Modality, ModalityItems], aligner: Aligner, *, seed: int) -> Calibration | None:
-    """Return the calibration fitted on a sample of the pairs seen, or None when they are too few."""
-    keys = sorted({key for key in parts[Modality.IMAGE].pair_keys if key})
-    if not keys:
-        return None
-    chosen = {keys[position] for position in keyed_sample(keys, seed=seed, limit=_CALIBRATION_KEYS)}
-    sample = {}
-    for modality, found in parts.items():
-        part = _with_keys(found, chosen)
-        rows = keyed_sample(part.ids, seed=seed, limit=FIT_LIMIT)
-        sample[modality] = (aligner.align(part.vectors[rows], modality), [part.pair_keys[row] for row in rows])
-    try:
-        return fit_calibration(
-            sample[Modality.IMAGE][0],
-            sample[Modality.TEXT][0],
-            image_keys=sample[Modality.IMAGE][1],
-            text_keys=sample[Modality.TEXT][1],
-        )
-    except NotEnoughItemsError:
-        return None
+def report_of(found: Verification, *, guard: GuardTerms) -> dict[str, Any]:
+    """Return a verification as a manifest holds it: the figures with the aligner, beside them what they are held to."""
+    document = found.to_dict()
+    document["guard"]["limits"] = asdict(guard)
+    return {**document.pop("after"), **document}

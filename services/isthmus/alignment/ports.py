@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isthmus.core.aligners import Artefact
 from isthmus.core.modality import Modality
+from isthmus.runtime.base.guard import GuardTerms
 
 __all__ = ["CollectionHead", "ItemBatch", "ItemReader"]
 
@@ -29,6 +30,8 @@ class CollectionHead:
     """The active aligner."""
     item_count: int
     """Live items of both modalities."""
+    guard: GuardTerms = field(default_factory=GuardTerms)
+    """What an aligner may cost it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from isthmus.alignment.measuring import MeasureRequest
 from isthmus.alignment.ports import CollectionHead, ItemBatch
 from isthmus.alignment.refusals import translated
 from isthmus.alignment.reports import gap_message, report_message
-from isthmus.core.aligners import Artefact
+from isthmus.core.aligners import Artefact, FitOptions
 from isthmus.core.gap import PAIRS_MIN, SAMPLE_LIMIT
 from isthmus.core.modality import Modality
 from isthmus.runtime.base import context
@@ -22,6 +22,7 @@ from isthmus.runtime.base.limits import MEASURE_SAMPLE_MAX_COUNT, UPSERT_MAX_COU
 from isthmus.runtime.base.names import check_name, check_request_id, check_space
 from isthmus.runtime.rpc.channel import open_channel, stream
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
+from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.runtime.rpc.tls_channel import ChannelTls
 from isthmus.v1 import alignment_service_pb2, common_pb2, index_search_service_pb2
@@ -118,7 +119,7 @@ class AlignmentServicer(AlignmentServiceServicer):
             check_name(request.collection, field="collection"),
             aligner_id=check_name(request.aligner_id, field="aligner_id"),
             method=request.method,
-            seed=request.seed,
+            options=_options(request.options, seed=request.seed),
             min_revision=request.min_revision,
             request_id=check_request_id(request.request_id),
         )
@@ -237,6 +238,17 @@ def _reference(reference: str) -> str:
     return check_space(reference, field="aligner") if "@" in reference else reference
 
 
+def _options(message: common_pb2.FitOptions, *, seed: int) -> FitOptions:
+    return FitOptions(
+        strength=message.strength if message.HasField("strength") else FitOptions.strength,
+        dimension=message.dimension or None,
+        by_sigma=message.by_sigma,
+        lift=message.lift if message.HasField("lift") else None,
+        hubness=message.hubness,
+        seed=seed,
+    )
+
+
 def _sample_count(wanted: int) -> int:
     """Return how many pairs the costlier measures look at.
 
@@ -261,4 +273,5 @@ def _head(message: index_search_service_pb2.ReadItemsResponse) -> CollectionHead
         revision=collection.revision,
         aligner=artefact,
         item_count=collection.image_count + collection.text_count,
+        guard=guard_terms(collection.guard),
     )

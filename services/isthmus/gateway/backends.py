@@ -40,6 +40,7 @@ from isthmus.gateway.offload import Offload
 from isthmus.runtime.base.errors import InternalError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.rpc.channel import call, stream
+from isthmus.runtime.rpc.guard import guard_message
 from isthmus.runtime.rpc.status import from_item_error
 from isthmus.v1 import (
     alignment_service_pb2,
@@ -197,14 +198,27 @@ class WriterBackend:
             text_dimension=collection.text_dimension,
             aligner=None if aligner is None else artefact_message(aligner),
             store_thumbnails=collection.store_thumbnails,
+            guard=guard_message(collection.guard),
             request_id=request_id,
         )
         return collection_of((await call(self.stub.CreateCollection, request, backend="index_writer")).collection)
 
-    async def set_aligner(self, collection: str, aligner: AlignerFiles, *, request_id: str) -> Collection:
+    async def set_aligner(
+        self,
+        collection: str,
+        aligner: AlignerFiles,
+        *,
+        allow_unverified: bool,
+        override_reason: str,
+        request_id: str,
+    ) -> Collection:
         """Make an aligner the active one."""
         request = index_writer_service_pb2.IndexWriterServiceSetAlignerRequest(
-            collection=collection, aligner=artefact_message(aligner), request_id=request_id
+            collection=collection,
+            aligner=artefact_message(aligner),
+            allow_unverified=allow_unverified,
+            override_reason=override_reason,
+            request_id=request_id,
         )
         return collection_of((await call(self.stub.SetAligner, request, backend="index_writer")).collection)
 

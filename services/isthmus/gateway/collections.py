@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import AlignerFiles, AlignerInfo, Collection
@@ -14,6 +14,7 @@ from isthmus.runtime.base.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from isthmus.runtime.base.guard import GuardTerms
 from isthmus.runtime.base.logging import fields
 
 __all__ = ["CollectionKeeper", "NewCollection", "SpaceChoice"]
@@ -45,6 +46,7 @@ class NewCollection:
         aligner: The aligner to start with; empty means the mesh's default where it fits.
         store_thumbnails: Whether items may carry thumbnails.
         request_id: Names the mutation.
+        guard: What an aligner may cost it.
     """
 
     name: str
@@ -53,6 +55,7 @@ class NewCollection:
     aligner: str
     store_thumbnails: bool
     request_id: str
+    guard: GuardTerms = field(default_factory=GuardTerms)
 
 
 class CollectionKeeper:
@@ -91,22 +94,27 @@ class CollectionKeeper:
             image_dimension=image.dimension,
             text_dimension=text.dimension,
             store_thumbnails=wanted.store_thumbnails,
+            guard=wanted.guard,
         )
         aligner = await self._aligner(wanted.aligner, image.space, text.space)
         return await self._writer.create_collection(collection, aligner=aligner, request_id=wanted.request_id)
 
-    async def promote(self, collection: str, aligner: str, *, allow_unverified: bool, request_id: str) -> Collection:
-        """Make an aligner the active one of a collection.
+    async def promote(
+        self, collection: str, aligner: str, *, allow_unverified: bool, override_reason: str, request_id: str
+    ) -> Collection:
+        """Make an aligner the active one of a collection; the writer holds it to the guard.
 
         Raises:
-            FailedPreconditionError: UNVERIFIED_ALIGNER, unless the caller takes that on.
             IsthmusError: of the writer or the alignment service.
         """
-        if not allow_unverified:
-            msg = "the aligner carries no verified report; set allow_unverified to promote it all the same"
-            raise FailedPreconditionError(msg, reason="UNVERIFIED_ALIGNER", metadata={"field": "allow_unverified"})
         _, artefact = await self._alignment.get_aligner(aligner)
-        return await self._writer.set_aligner(collection, artefact, request_id=request_id)
+        return await self._writer.set_aligner(
+            collection,
+            artefact,
+            allow_unverified=allow_unverified,
+            override_reason=override_reason,
+            request_id=request_id,
+        )
 
     async def default_aligner(self) -> AlignerInfo | None:
         """Return the aligner that a collection of the mesh's own spaces starts with, or None."""

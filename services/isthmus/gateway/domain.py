@@ -9,6 +9,7 @@ from typing import Final
 from isthmus.core.modality import Modality
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import IsthmusError
+from isthmus.runtime.base.guard import GuardTerms
 
 __all__ = [
     "ROW_COMPONENT_BYTES",
@@ -219,6 +220,7 @@ class Collection:
         revision: Counter of applied mutations.
         image_count: Live image items.
         text_count: Live text items.
+        guard: What an aligner may cost it.
     """
 
     name: str
@@ -231,6 +233,7 @@ class Collection:
     revision: int = 0
     image_count: int = 0
     text_count: int = 0
+    guard: GuardTerms = field(default_factory=GuardTerms)
 
     def space(self, modality: Modality) -> str:
         """Return its raw space for a modality; empty when it takes none."""

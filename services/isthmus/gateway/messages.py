@@ -12,6 +12,7 @@ from isthmus.core.modality import Modality
 from isthmus.gateway.domain import ROW_COMPONENT_BYTES, ROW_TYPE, AlignerFiles, Collection, Row
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import InternalError, InvalidArgumentError
+from isthmus.runtime.rpc.guard import guard_message, guard_terms
 from isthmus.v1 import common_pb2
 
 __all__ = [
@@ -127,6 +128,7 @@ def collection_of(message: common_pb2.Collection) -> Collection:
         revision=message.revision,
         image_count=message.image_count,
         text_count=message.text_count,
+        guard=guard_terms(message.guard),
     )
 
 
@@ -143,6 +145,7 @@ def collection_message(collection: Collection) -> common_pb2.Collection:
         revision=collection.revision,
         image_count=collection.image_count,
         text_count=collection.text_count,
+        guard=guard_message(collection.guard),
     )
 
 

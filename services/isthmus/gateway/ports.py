@@ -59,7 +59,15 @@ class WriterPort(Protocol):
         """Create a collection with the name, spaces, dimensions and settings of `collection`."""
         ...
 
-    async def set_aligner(self, collection: str, aligner: AlignerFiles, *, request_id: str) -> Collection:
+    async def set_aligner(
+        self,
+        collection: str,
+        aligner: AlignerFiles,
+        *,
+        allow_unverified: bool,
+        override_reason: str,
+        request_id: str,
+    ) -> Collection:
         """Make an aligner the active one."""
         ...
 

@@ -36,6 +36,7 @@ from isthmus.runtime.base.limits import (
 )
 from isthmus.runtime.base.names import check_count, check_item_id, check_name, check_request_id
 from isthmus.runtime.rpc.channel import call, stream
+from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.v1 import (
     alignment_service_pb2,
@@ -155,6 +156,7 @@ class GatewayServicer(GatewayServiceServicer):
                 text=SpaceChoice(request.text_space, request.text_dimension),
                 aligner=request.aligner,
                 store_thumbnails=request.store_thumbnails,
+                guard=guard_terms(request.guard),
                 request_id=check_request_id(request.request_id),
             )
         )
@@ -260,6 +262,7 @@ class GatewayServicer(GatewayServiceServicer):
                 min_revision=request.min_revision,
                 seed=request.seed,
                 request_id=check_request_id(request.request_id),
+                options=request.options,
             ),
             backend="alignment",
         )
@@ -295,6 +298,7 @@ class GatewayServicer(GatewayServiceServicer):
             check_name(request.collection, field="collection"),
             request.aligner,
             allow_unverified=request.allow_unverified,
+            override_reason=request.override_reason,
             request_id=check_request_id(request.request_id),
         )
         return gateway_service_pb2.PromoteAlignerResponse(collection=collection_message(collection))

@@ -14,6 +14,7 @@ from isthmus.core.calibration import CalibrationSource
 from isthmus.core.modality import Modality
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import IsthmusError
+from isthmus.runtime.base.guard import GuardTerms
 
 __all__ = [
     "AlignerFiles",
@@ -50,6 +51,8 @@ class CollectionSettings:
     """Dimension of the text space; 0 when there is none."""
     store_thumbnails: bool = False
     """Whether items may carry thumbnails."""
+    guard: GuardTerms = field(default_factory=GuardTerms)
+    """What an aligner may cost it."""
 
     def space(self, modality: Modality) -> str:
         """Return the raw space of `modality`, or empty."""
@@ -77,7 +80,8 @@ class CollectionSettings:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote; a field that a later version added is ignored."""
         document = json.loads(text)
-        return cls(**{entry.name: document[entry.name] for entry in fields(cls) if entry.name in document})
+        known = {entry.name: document[entry.name] for entry in fields(cls) if entry.name in document}
+        return cls(**(known | {"guard": GuardTerms(**document.get("guard", {}))}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,11 +92,13 @@ class SetAligner:
         request_id: Names the mutation.
         space: Its aligned space.
         payload: Its artefact, packed.
+        override_reason: Why it is taken although it breaks the guard; empty when it does not.
     """
 
     request_id: str
     space: str
     payload: bytes
+    override_reason: str = ""
 
     @property
     def rows(self) -> int:

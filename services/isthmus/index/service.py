@@ -12,9 +12,11 @@ from isthmus.index import wire
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.model import CollectionSettings
+from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT
 from isthmus.runtime.rpc.codec import decode_vectors
+from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.runtime.rpc.status import item_error
 from isthmus.v1 import (
@@ -57,6 +59,7 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
                 image_dimension=request.image_dimension,
                 text_dimension=request.text_dimension,
                 store_thumbnails=request.store_thumbnails,
+                guard=guard_terms(request.guard),
             ),
             aligner=wire.aligner_files(request.aligner) if request.HasField("aligner") else None,
             request_id=request.request_id,
@@ -138,6 +141,7 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
             context.current().tenant,
             request.collection,
             aligner=wire.aligner_files(request.aligner),
+            terms=PromotionTerms(allow_unverified=request.allow_unverified, override_reason=request.override_reason),
             request_id=request.request_id,
         )
         collection = wire.collection_message(info)

@@ -11,7 +11,7 @@ import numpy as np
 
 from isthmus.core.modality import Modality
 from isthmus.index.events import MODALITIES_BY_CODE, MODALITY_CODES, Answer, Event, Op
-from isthmus.index.model import CollectionSettings, StoredDigest
+from isthmus.index.model import CollectionSettings, StoredDigest, attributes_to_json
 from isthmus.index.mutations import Delete, Mutation, PreparedItem, Rollback, SetAligner, Upsert
 from isthmus.index.store import EventView
 from isthmus.index.table import ROW_ID
@@ -310,8 +310,14 @@ def _plan_delete(state: CollectionState, plan: GroupPlan, mutation: Delete) -> A
 def _plan_aligner(plan: GroupPlan, mutation: SetAligner) -> Answer:
     if mutation.space == _active(plan.activations):
         return Answer(op=Op.SETTINGS, revision=plan.revision)
+    noted = {"override_reason": mutation.override_reason} if mutation.override_reason else {}
     return _activate(
-        plan, plan.activations, request_id=mutation.request_id, space=mutation.space, payload=mutation.payload
+        plan,
+        plan.activations,
+        request_id=mutation.request_id,
+        space=mutation.space,
+        payload=mutation.payload,
+        attributes=attributes_to_json(noted) if noted else b"",
     )
 
 
@@ -326,7 +332,15 @@ def _plan_rollback(plan: GroupPlan, mutation: Rollback, payload_at: Callable[[in
     return _activate(plan, plan.activations[:-2], request_id=mutation.request_id, space=target.space, payload=payload)
 
 
-def _activate(plan: GroupPlan, below: tuple[Activation, ...], *, request_id: str, space: str, payload: bytes) -> Answer:
+def _activate(
+    plan: GroupPlan,
+    below: tuple[Activation, ...],
+    *,
+    request_id: str,
+    space: str,
+    payload: bytes,
+    attributes: bytes = b"",
+) -> Answer:
     """Make an aligner active, at the next revision; a rollback from it returns to the last of `below`."""
     plan.revision += 1
     plan.activations = (*below, Activation(plan.revision, space))
@@ -337,6 +351,7 @@ def _activate(plan: GroupPlan, below: tuple[Activation, ...], *, request_id: str
             op=Op.SETTINGS,
             request_id=request_id,
             space=space,
+            attributes=attributes,
             answer=answer.to_json(),
             payload=payload,
         )

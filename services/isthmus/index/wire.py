@@ -30,6 +30,7 @@ from isthmus.runtime.base.limits import (
     UPSERT_MAX_COUNT,
 )
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
+from isthmus.runtime.rpc.guard import guard_message
 from isthmus.v1 import common_pb2, index_search_service_pb2, index_writer_service_pb2
 
 __all__ = [
@@ -102,6 +103,7 @@ def collection_message(info: CollectionInfo) -> common_pb2.Collection:
         revision=info.revision,
         image_count=info.image_count,
         text_count=info.text_count,
+        guard=guard_message(info.settings.guard),
     )
 
 

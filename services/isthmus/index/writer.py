@@ -29,6 +29,7 @@ from isthmus.index.model import (
     UpsertResult,
 )
 from isthmus.index.mutations import Delete, Rollback, SetAligner, prepare_upsert
+from isthmus.index.promotion import PromotionTerms, check_promotion
 from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
 from isthmus.index.superseded import SupersededError
@@ -266,7 +267,9 @@ class WriterEngine:
         answer = await collection.submit(Delete(request_id, tuple(dict.fromkeys(ids))))
         return answer.revision, answer.deleted_count
 
-    async def set_aligner(self, tenant: str, name: str, *, aligner: AlignerFiles, request_id: str) -> CollectionInfo:
+    async def set_aligner(
+        self, tenant: str, name: str, *, aligner: AlignerFiles, terms: PromotionTerms, request_id: str
+    ) -> CollectionInfo:
         """Make an aligner the active one; nothing is encoded again.
 
         Returns:
@@ -275,13 +278,20 @@ class WriterEngine:
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
             InvalidArgumentError: ARTEFACT_DAMAGED.
-            FailedPreconditionError: ALIGNER_SPACES_MISMATCH.
+            FailedPreconditionError: ALIGNER_SPACES_MISMATCH, UNVERIFIED_ALIGNER, GUARD_BROKEN.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused.
         """
         collection = await self._collection(tenant, name)
         check_request_id(request_id)
         accepted = await self.offload(lambda: accept_aligner(aligner, collection.state.settings))
-        await collection.submit(SetAligner(request_id, accepted.space, pack_aligner(aligner)))
+        check_promotion(accepted, terms, allowed=collection.state.settings.guard)
+        await collection.submit(
+            SetAligner(request_id, accepted.space, pack_aligner(aligner), override_reason=terms.override_reason)
+        )
+        if terms.override_reason:
+            log.warning(
+                "the guard was overridden", extra=fields(collection=name, aligner=accepted.space, request=request_id)
+            )
         return collection.info()
 
     async def rollback_aligner(self, tenant: str, name: str, *, request_id: str) -> CollectionInfo:

@@ -247,6 +247,7 @@ class SmallGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
             image_dimension=DIMENSION if both else request.image_dimension,
             text_dimension=DIMENSION if both else request.text_dimension,
             aligner=request.aligner or ALIGNER,
+            guard=request.guard,
             store_thumbnails=request.store_thumbnails,
             revision=1,
         )

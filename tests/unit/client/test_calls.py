@@ -17,7 +17,9 @@ from isthmus.client import (
     Client,
     ClientConfig,
     FailedPreconditionError,
+    FitOptions,
     FitProgress,
+    GuardLimits,
     Input,
     InternalError,
     InvalidArgumentError,
@@ -238,7 +240,9 @@ async def test_collections_come_and_go(call: _Both) -> None:
     created = await call("create_collection", "photos")
     assert (created.image_space, created.text_space, created.aligner) == (IMAGE_SPACE, TEXT_SPACE, ALIGNER)
     assert await call("get_collection", "photos") == created
-    await call("create_collection", "art", image_space="mine@0123456789abcdef", image_dimension=4)
+    limits = GuardLimits(epsilon=0.0)
+    art = await call("create_collection", "art", image_space="mine@0123456789abcdef", image_dimension=4, guard=limits)
+    assert (created.guard, art.guard) == (GuardLimits(), limits)
     assert [collection.name for collection in await call("list_collections")] == ["art", "photos"]
     with pytest.raises(AlreadyExistsError, match="COLLECTION_EXISTS"):
         await call("create_collection", "photos")
@@ -267,10 +271,15 @@ async def test_a_measurement_tells_what_was_not_taken_from_nought(filled: _Both,
     assert request.min_revision == gateway.collections["c"].revision
 
 
-async def test_a_fit_tells_its_progress_and_returns_the_aligner(filled: _Both) -> None:
+async def test_a_fit_tells_its_progress_and_returns_the_aligner(filled: _Both, gateway: SmallGateway) -> None:
     """Each step is told; a stream that ends without an aligner is an InternalError."""
     steps: list[FitProgress] = []
-    found = await filled("fit_aligner", "c", aligner_id="mine", method="center", seed=3, progress=steps.append)
+    options = FitOptions(strength=0.5)
+    found = await filled(
+        "fit_aligner", "c", aligner_id="mine", method="center", options=options, seed=3, progress=steps.append
+    )
+    (request,) = gateway.requests["FitAligner"]
+    assert (request.options.strength, request.options.HasField("lift"), request.seed) == (0.5, False, 3)
     assert (found.aligner, found.method) == ("mine@0000000000000001", "center")
     assert [(step.progress, step.stage) for step in steps] == [(0.25, "reading"), (0.75, "fitting"), (1, "done")]
     with pytest.raises(InternalError, match="without an aligner"):
@@ -287,7 +296,11 @@ async def test_aligners_are_listed_imported_and_promoted(filled: _Both, gateway:
     assert (await filled("import_aligner", tmp_path)).aligner == "mine@0000000000000002"
     artefact = gateway.requests["ImportAligner"][0].artefact
     assert (artefact.manifest, artefact.tensors) == (b"{}", b"tensors")
-    collection = await filled("promote_aligner", "c", "mine@0000000000000002", allow_unverified=True)
+    collection = await filled(
+        "promote_aligner", "c", "mine@0000000000000002", allow_unverified=True, override_reason="so decided"
+    )
+    (request,) = gateway.requests["PromoteAligner"]
+    assert (request.allow_unverified, request.override_reason) == (True, "so decided")
     assert collection.aligner == "mine@0000000000000002"
     with pytest.raises(FileNotFoundError):
         await filled("import_aligner", tmp_path / "missing")

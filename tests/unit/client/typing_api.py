@@ -19,6 +19,7 @@ from isthmus.client import (
     DeleteResult,
     EmbedResult,
     EvaluationReport,
+    FitOptions,
     FitProgress,
     GapReport,
     GetResult,
@@ -37,6 +38,9 @@ from isthmus.client import (
 )
 
 CONFIG = ClientConfig(timeouts=Timeouts(call_s=2.0), limits=Limits(window_max_count=2), resume=Resume(max_attempts=3))
+
+
+OPTIONS = FitOptions(dimension=64, hubness=True)
 
 
 def on_ack(ack: UpsertAck) -> None:
@@ -81,7 +85,9 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.evaluate("c", through_search=True), EvaluationReport)
         assert_type(client.measure_gap("c", aligner="a"), GapReport)
         assert_type(client.list_aligners(), tuple[Aligner, ...])
-        assert_type(client.fit_aligner("c", aligner_id="a", method="center", progress=on_progress), Aligner)
+        assert_type(
+            client.fit_aligner("c", aligner_id="a", method="cca", options=OPTIONS, progress=on_progress), Aligner
+        )
         assert_type(client.import_aligner(Path("folder")), Aligner)
         assert_type(client.get_aligner("a"), Aligner)
         assert_type(client.export_aligner("a", Path("folder")), Aligner)

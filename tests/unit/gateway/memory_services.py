@@ -94,9 +94,17 @@ class MemoryWriter:
         self.aligners.append(aligner)
         return collection
 
-    async def set_aligner(self, collection: str, aligner: AlignerFiles, *, request_id: str) -> Collection:
+    async def set_aligner(
+        self,
+        collection: str,
+        aligner: AlignerFiles,
+        *,
+        allow_unverified: bool,
+        override_reason: str,
+        request_id: str,
+    ) -> Collection:
         """Make an aligner the active one."""
-        self.log.append(f"set aligner {request_id}")
+        self.log.append(f"set aligner {request_id} {allow_unverified} {override_reason}")
         self.aligners.append(aligner)
         return self.collections[collection]
 

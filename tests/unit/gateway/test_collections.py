@@ -107,15 +107,14 @@ async def test_the_dimension_of_the_meshs_own_space_is_known() -> None:
     assert caught.value.metadata == {"field": "image_dimension"}
 
 
-async def test_promotion_needs_open_eyes() -> None:
-    """Without a verified report the caller has to say so; then the artefact goes to the writer."""
-    keeper, writer, _ = _keeper()
+async def test_a_promotion_reaches_the_writer_with_its_terms() -> None:
+    """The writer alone holds an aligner to the guard; what the caller takes on goes along."""
+    keeper, writer, alignment = _keeper()
     await keeper.create(_new(aligner=""))
-    with pytest.raises(FailedPreconditionError) as caught:
-        await keeper.promote("c", "heads", allow_unverified=False, request_id="p")
-    assert caught.value.reason == "UNVERIFIED_ALIGNER"
-    await keeper.promote("c", "heads", allow_unverified=True, request_id="p")
-    assert writer.log[-1] == "set aligner p"
+    await keeper.promote("c", "heads", allow_unverified=True, override_reason="because", request_id="p")
+    assert writer.log[-1] == "set aligner p True because"
+    assert writer.aligners[-1] == AlignerFiles(b"heads", b"tensors")
+    assert alignment.asked[-1] == "heads"
 
 
 async def test_the_default_of_the_mesh_is_known_by_its_revision() -> None:

@@ -27,6 +27,7 @@ from isthmus.index.model import (
     SpacedVectors,
     UpsertResult,
 )
+from isthmus.index.promotion import PromotionTerms
 
 TENANT = "default"
 SPACE = "dual@0123456789abcdef"
@@ -40,6 +41,9 @@ ONE_SPACE = CollectionSettings(
 TWO_SPACES = CollectionSettings(
     image_space=IMAGE_SPACE, text_space=TEXT_SPACE, image_dimension=DIMENSION, text_dimension=8
 )
+
+UNVERIFIED = PromotionTerms(allow_unverified=True)
+"""What takes an aligner without a report on held-out pairs."""
 
 _numbers = itertools.count()
 

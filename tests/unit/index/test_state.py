@@ -10,7 +10,7 @@ import pytest
 
 from isthmus.core.modality import Modality
 from isthmus.index.events import Answer, Event, Op
-from isthmus.index.model import NewItem, SpacedVectors
+from isthmus.index.model import NewItem, SpacedVectors, attributes_from_json
 from isthmus.index.mutations import Delete, Mutation, Rollback, SetAligner, Upsert, prepare_upsert
 from isthmus.index.state import Activation, CollectionState, load_state, plan_group
 from isthmus.index.store import EventTable
@@ -139,6 +139,12 @@ class TestPlanGroup:
         first, second = (SetAligner(name, f"{name}@0123456789abcdef", name.encode()) for name in "ab")
         plan = plan_group(state, [first, second, Rollback("r")], payload_at=_never)
         assert [event.payload for event in plan.events] == [b"a", b"b", b"a"]
+
+    def test_an_override_is_kept_with_its_event(self) -> None:
+        """Whoever reads the events finds why an aligner was taken although it broke the guard."""
+        given = SetAligner("a", "al@0123456789abcdef", b"artefact", override_reason="the editors decided so")
+        (event,) = plan_group(_state(), [given], payload_at=_never).events
+        assert attributes_from_json(event.attributes) == {"override_reason": "the editors decided so"}
 
     def test_only_the_newest_request_ids_are_remembered(self) -> None:
         """The memory is bounded."""

@@ -176,18 +176,23 @@ class AlignmentServiceFitAlignerRequest(_message.Message):
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection whose items are learned from."""
     aligner_id: _builtins.str
     """Required. Name of the new aligner, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     method: _builtins.str
-    """Required. identity or center."""
+    """Required. identity, shift, center, standardize, procrustes, cca, ridge, spectral or transport."""
     min_revision: _builtins.int
     """Optional. Fit on at least this revision of the collection; 0 means the newest the searcher has."""
     seed: _builtins.int
     """Optional. Seed of every sample; 0 is a seed like another."""
     request_id: _builtins.str
     """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    @_builtins.property
+    def options(self) -> _common_pb2.FitOptions:
+        """Optional. How the method is to fit; unset means its defaults."""
+
     def __init__(
         self,
         *,
@@ -197,10 +202,11 @@ class AlignmentServiceFitAlignerRequest(_message.Message):
         min_revision: _builtins.int = ...,
         seed: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        options: _common_pb2.FitOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner_id", b"aligner_id", "collection", b"collection", "method", b"method", "min_revision", b"min_revision", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner_id", b"aligner_id", "collection", b"collection", "method", b"method", "min_revision", b"min_revision", "options", b"options", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,7 +224,7 @@ class AlignmentServiceFitAlignerResponse(_message.Message):
     progress: _builtins.float
     """Output only. Share of the work that is done, in [0, 1]."""
     stage: _builtins.str
-    """Output only. What is being done: reading, fitting, saving or done."""
+    """Output only. What is being done: reading, fitting, verifying, saving or done."""
     @_builtins.property
     def aligner(self) -> _common_pb2.Aligner:
         """Output only. The new aligner; only in the last message."""

@@ -493,6 +493,7 @@ class Collection(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     IMAGE_COUNT_FIELD_NUMBER: _builtins.int
     TEXT_COUNT_FIELD_NUMBER: _builtins.int
+    GUARD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -513,6 +514,10 @@ class Collection(_message.Message):
     """Output only. Live image items."""
     text_count: _builtins.int
     """Output only. Live text items."""
+    @_builtins.property
+    def guard(self) -> Global___GuardLimits:
+        """Output only. What an aligner may cost it."""
+
     def __init__(
         self,
         *,
@@ -526,10 +531,11 @@ class Collection(_message.Message):
         revision: _builtins.int = ...,
         image_count: _builtins.int = ...,
         text_count: _builtins.int = ...,
+        guard: Global___GuardLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "revision", b"revision", "store_thumbnails", b"store_thumbnails", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "revision", b"revision", "store_thumbnails", b"store_thumbnails", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -957,3 +963,89 @@ class GapReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GapReport: _TypeAlias = GapReport  # noqa: Y015
+
+@_typing.final
+class FitOptions(_message.Message):
+    """What a person may choose about a fit. An option that the method does not have is refused with INVALID_FIELD."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    BY_SIGMA_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    HUBNESS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Optional. Share of the correction, in [0, 1]; unset means 1. For shift, center, standardize, procrustes, transport."""
+    dimension: _builtins.int
+    """Optional. Components of an aligned vector; 0 lets the method choose. For cca and spectral."""
+    by_sigma: _builtins.bool
+    """Optional. Let coordinates count by their singular value; off by default. For spectral."""
+    lift: _builtins.float
+    """Optional. What is added to every similarity, at least 0; unset adds only where it is needed. For spectral."""
+    hubness: _builtins.bool
+    """Optional. Correct hubness on top, by one more component; off by default. For all methods."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        dimension: _builtins.int = ...,
+        by_sigma: _builtins.bool = ...,
+        lift: _builtins.float | None = ...,
+        hubness: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lift", b"_lift", "_strength", b"_strength", "lift", b"lift", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lift", b"_lift", "_strength", b"_strength", "by_sigma", b"by_sigma", "dimension", b"dimension", "hubness", b"hubness", "lift", b"lift", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lift: _TypeAlias = _typing.Literal["lift"]  # noqa: Y015
+    _WhichOneofArgType__lift: _TypeAlias = _typing.Literal["_lift", b"_lift"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lift) -> _WhichOneofReturnType__lift | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___FitOptions: _TypeAlias = FitOptions  # noqa: Y015
+
+@_typing.final
+class GuardLimits(_message.Message):
+    """What an aligner may cost, by the 95 % bound on held-out pairs (docs/methods.md, the guard)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPSILON_FIELD_NUMBER: _builtins.int
+    STRUCTURE_LEAST_FIELD_NUMBER: _builtins.int
+    HUBNESS_GROWTH_FIELD_NUMBER: _builtins.int
+    epsilon: _builtins.float
+    """Optional. How far a recall or nDCG@10 may fall, in [0, 1]; unset means 0.02."""
+    structure_least: _builtins.float
+    """Optional. Share of an item's ten nearest of its modality that must stay among them, in [0, 1]; unset means 0.5."""
+    hubness_growth: _builtins.float
+    """Optional. How far the Gini coefficient of hubness may grow, in [0, 1]; unset means 0.02."""
+    def __init__(
+        self,
+        *,
+        epsilon: _builtins.float | None = ...,
+        structure_least: _builtins.float | None = ...,
+        hubness_growth: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_hubness_growth", b"_hubness_growth", "_structure_least", b"_structure_least", "epsilon", b"epsilon", "hubness_growth", b"hubness_growth", "structure_least", b"structure_least"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_hubness_growth", b"_hubness_growth", "_structure_least", b"_structure_least", "epsilon", b"epsilon", "hubness_growth", b"hubness_growth", "structure_least", b"structure_least"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
+    _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
+    _WhichOneofReturnType__hubness_growth: _TypeAlias = _typing.Literal["hubness_growth"]  # noqa: Y015
+    _WhichOneofArgType__hubness_growth: _TypeAlias = _typing.Literal["_hubness_growth", b"_hubness_growth"]  # noqa: Y015
+    _WhichOneofReturnType__structure_least: _TypeAlias = _typing.Literal["structure_least"]  # noqa: Y015
+    _WhichOneofArgType__structure_least: _TypeAlias = _typing.Literal["_structure_least", b"_structure_least"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon) -> _WhichOneofReturnType__epsilon | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hubness_growth) -> _WhichOneofReturnType__hubness_growth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__structure_least) -> _WhichOneofReturnType__structure_least | None: ...
+
+Global___GuardLimits: _TypeAlias = GuardLimits  # noqa: Y015

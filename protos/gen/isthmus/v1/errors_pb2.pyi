@@ -107,7 +107,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STORE_DAMAGED: _ErrorReason.ValueType  # 41
     """Stored rows do not match their digest."""
     ERROR_REASON_UNVERIFIED_ALIGNER: _ErrorReason.ValueType  # 42
-    """The aligner holds no verified report and `allow_unverified` is not set."""
+    """The aligner holds no report on held-out pairs and `allow_unverified` is not set."""
     ERROR_REASON_ENCODE_FAILED: _ErrorReason.ValueType  # 43
     """The encoder fails on this item although it decodes."""
     ERROR_REASON_KEY_REQUIRED: _ErrorReason.ValueType  # 44
@@ -122,6 +122,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The collection has no earlier aligner to roll back to."""
     ERROR_REASON_PAIRS_LEAK: _ErrorReason.ValueType  # 49
     """One photo is among the pairs to fit on and among those held out; give equal photos one pair key."""
+    ERROR_REASON_GUARD_BROKEN: _ErrorReason.ValueType  # 50
+    """The aligner's report on held-out pairs breaks the guard; `metadata` holds the figures, `override_reason` overrides."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -213,7 +215,7 @@ ERROR_REASON_BACKEND_UNAVAILABLE: ErrorReason.ValueType  # 40
 ERROR_REASON_STORE_DAMAGED: ErrorReason.ValueType  # 41
 """Stored rows do not match their digest."""
 ERROR_REASON_UNVERIFIED_ALIGNER: ErrorReason.ValueType  # 42
-"""The aligner holds no verified report and `allow_unverified` is not set."""
+"""The aligner holds no report on held-out pairs and `allow_unverified` is not set."""
 ERROR_REASON_ENCODE_FAILED: ErrorReason.ValueType  # 43
 """The encoder fails on this item although it decodes."""
 ERROR_REASON_KEY_REQUIRED: ErrorReason.ValueType  # 44
@@ -228,4 +230,6 @@ ERROR_REASON_NO_PREVIOUS_ALIGNER: ErrorReason.ValueType  # 48
 """The collection has no earlier aligner to roll back to."""
 ERROR_REASON_PAIRS_LEAK: ErrorReason.ValueType  # 49
 """One photo is among the pairs to fit on and among those held out; give equal photos one pair key."""
+ERROR_REASON_GUARD_BROKEN: ErrorReason.ValueType  # 50
+"""The aligner's report on held-out pairs breaks the guard; `metadata` holds the figures, `override_reason` overrides."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -542,6 +542,7 @@ class CreateCollectionRequest(_message.Message):
     ALIGNER_FIELD_NUMBER: _builtins.int
     STORE_THUMBNAILS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    GUARD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -558,6 +559,10 @@ class CreateCollectionRequest(_message.Message):
     """Optional. Let items carry thumbnails; off by default."""
     request_id: _builtins.str
     """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    @_builtins.property
+    def guard(self) -> _common_pb2.GuardLimits:
+        """Optional. What an aligner may cost this collection; unset means the defaults."""
+
     def __init__(
         self,
         *,
@@ -569,10 +574,11 @@ class CreateCollectionRequest(_message.Message):
         aligner: _builtins.str = ...,
         store_thumbnails: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        guard: _common_pb2.GuardLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -961,18 +967,23 @@ class FitAlignerRequest(_message.Message):
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection whose items are learned from."""
     aligner_id: _builtins.str
     """Required. Name of the new aligner, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     method: _builtins.str
-    """Required. identity or center."""
+    """Required. identity, shift, center, standardize, procrustes, cca, ridge, spectral or transport."""
     min_revision: _builtins.int
     """Optional. Fit on at least this revision."""
     seed: _builtins.int
     """Optional. Seed of every sample."""
     request_id: _builtins.str
     """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    @_builtins.property
+    def options(self) -> _common_pb2.FitOptions:
+        """Optional. How the method is to fit; unset means its defaults."""
+
     def __init__(
         self,
         *,
@@ -982,10 +993,11 @@ class FitAlignerRequest(_message.Message):
         min_revision: _builtins.int = ...,
         seed: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        options: _common_pb2.FitOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner_id", b"aligner_id", "collection", b"collection", "method", b"method", "min_revision", b"min_revision", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner_id", b"aligner_id", "collection", b"collection", "method", b"method", "min_revision", b"min_revision", "options", b"options", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1003,7 +1015,7 @@ class FitAlignerResponse(_message.Message):
     progress: _builtins.float
     """Output only. Share of the work that is done, in [0, 1]."""
     stage: _builtins.str
-    """Output only. What is being done: reading, fitting, saving or done."""
+    """Output only. What is being done: reading, fitting, verifying, saving or done."""
     @_builtins.property
     def aligner(self) -> _common_pb2.Aligner:
         """Output only. The new aligner; only in the last message."""
@@ -1085,14 +1097,17 @@ class PromoteAlignerRequest(_message.Message):
     ALIGNER_FIELD_NUMBER: _builtins.int
     ALLOW_UNVERIFIED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     aligner: _builtins.str
     """Required. `aligner_id@revision`, or `aligner_id` for its newest revision."""
     allow_unverified: _builtins.bool
-    """Required to be true while an aligner carries no verified report: the caller says that it was judged elsewhere."""
+    """Optional. Promote an aligner that holds no report on held-out pairs: the caller says that it was judged elsewhere."""
     request_id: _builtins.str
     """Required. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    override_reason: _builtins.str
+    """Optional. Why the aligner is promoted although its report breaks the guard, 1 to 1,024 bytes; kept with the event."""
     def __init__(
         self,
         *,
@@ -1100,10 +1115,11 @@ class PromoteAlignerRequest(_message.Message):
         aligner: _builtins.str = ...,
         allow_unverified: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        override_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "allow_unverified", b"allow_unverified", "collection", b"collection", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "allow_unverified", b"allow_unverified", "collection", b"collection", "override_reason", b"override_reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

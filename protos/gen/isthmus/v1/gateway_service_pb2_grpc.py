@@ -237,7 +237,8 @@ class GatewayServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PromoteAligner(self, request, context):
-        """Make an aligner the active one of a collection. Nothing is encoded again.
+        """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
+        inside its artefact says that it costs more than it may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,7 +64,9 @@ class GatewayServiceStub:
     ImportAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ImportAlignerRequest, _gateway_service_pb2.ImportAlignerResponse]
     """Keep an aligner that was trained elsewhere, for example by `isthmus train aligner`."""
     PromoteAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.PromoteAlignerRequest, _gateway_service_pb2.PromoteAlignerResponse]
-    """Make an aligner the active one of a collection. Nothing is encoded again."""
+    """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
+    inside its artefact says that it costs more than it may.
+    """
     RollbackAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]
     """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]
@@ -106,7 +108,9 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     ImportAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ImportAlignerRequest, _gateway_service_pb2.ImportAlignerResponse]  # type: ignore[assignment]
     """Keep an aligner that was trained elsewhere, for example by `isthmus train aligner`."""
     PromoteAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.PromoteAlignerRequest, _gateway_service_pb2.PromoteAlignerResponse]  # type: ignore[assignment]
-    """Make an aligner the active one of a collection. Nothing is encoded again."""
+    """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
+    inside its artefact says that it costs more than it may.
+    """
     RollbackAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]  # type: ignore[assignment]
     """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -241,7 +245,9 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_service_pb2.PromoteAlignerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.PromoteAlignerResponse, _abc.Awaitable[_gateway_service_pb2.PromoteAlignerResponse]]:
-        """Make an aligner the active one of a collection. Nothing is encoded again."""
+        """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
+        inside its artefact says that it costs more than it may.
+        """
 
     @_abc_1.abstractmethod
     def RollbackAligner(

@@ -33,6 +33,7 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
     ALIGNER_FIELD_NUMBER: _builtins.int
     STORE_THUMBNAILS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    GUARD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -51,6 +52,10 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
     def aligner(self) -> _common_pb2.AlignerArtefact:
         """Optional. The aligner it starts with."""
 
+    @_builtins.property
+    def guard(self) -> _common_pb2.GuardLimits:
+        """Optional. What an aligner may cost this collection; unset means the defaults."""
+
     def __init__(
         self,
         *,
@@ -62,10 +67,11 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
         aligner: _common_pb2.AlignerArtefact | None = ...,
         store_thumbnails: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        guard: _common_pb2.GuardLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,10 +537,16 @@ class IndexWriterServiceSetAlignerRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     ALIGNER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_UNVERIFIED_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     request_id: _builtins.str
     """Required. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    allow_unverified: _builtins.bool
+    """Optional. Take an aligner that holds no report on held-out pairs."""
+    override_reason: _builtins.str
+    """Optional. Why the aligner is taken although its report breaks the guard, 1 to 1,024 bytes; kept with the event."""
     @_builtins.property
     def aligner(self) -> _common_pb2.AlignerArtefact:
         """Required. The aligner; it must accept the collection's raw spaces."""
@@ -545,10 +557,12 @@ class IndexWriterServiceSetAlignerRequest(_message.Message):
         collection: _builtins.str = ...,
         aligner: _common_pb2.AlignerArtefact | None = ...,
         request_id: _builtins.str = ...,
+        allow_unverified: _builtins.bool = ...,
+        override_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "allow_unverified", b"allow_unverified", "collection", b"collection", "override_reason", b"override_reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
