@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-import click
 import typer
 
 from isthmus.cli.failures import UsageError
@@ -42,8 +42,11 @@ class Access:
     api_key_file: Path | None = None
 
 
+_ACCESS: Final[ContextVar[Access | None]] = ContextVar("isthmus_access", default=None)
+"""A variable of our own: Typer's context is click's in some releases and not in others."""
+
+
 def access(
-    context: typer.Context,
     ca_file: Annotated[
         Path | None, typer.Option(envvar="ISTHMUS_CA_FILE", metavar="FILE", help="CAs of the mesh's certificate (PEM).")
     ] = None,
@@ -73,7 +76,7 @@ def access(
         found = Tls(ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    context.obj = Access(found if tls or found != Tls() else None, api_key_file)
+    _ACCESS.set(Access(found if tls or found != Tls() else None, api_key_file))
 
 
 def connect(address: str | None, *, config: ClientConfig | None = None) -> Client:
@@ -83,9 +86,7 @@ def connect(address: str | None, *, config: ClientConfig | None = None) -> Clien
         UsageError: the address has no form of one, or a key would travel in the clear.
         CommandError: a file of TLS, or the key's, cannot be read.
     """
-    context = click.get_current_context(silent=True)
-    found = context.find_object(Access) if context is not None else None
-    found = found or Access()
+    found = _ACCESS.get() or Access()
     api_key = None
     if found.api_key_file is not None:
         api_key = read_bytes(found.api_key_file).decode(errors="replace").strip()

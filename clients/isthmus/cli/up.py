@@ -23,8 +23,24 @@ def up(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where everything is kept.", show_default="isthmus-data", metavar="DIR")
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to listen; beyond loopback it needs TLS and keys.", metavar="HOST", show_default="127.0.0.1"
+        ),
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port on 127.0.0.1; 0 picks a free one.", show_default="7480", min=0, max=65_535)
+        int | None, typer.Option(help="Port; 0 picks a free one.", show_default="7480", min=0, max=65_535)
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate chain (PEM); goes with --tls-key.", metavar="FILE")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).", metavar="FILE")] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="API keys, one a line, as `isthmus keys new` prints them.", metavar="FILE", show_default="none needed"
+        ),
     ] = None,
     engine: Annotated[
         str | None,
@@ -69,14 +85,18 @@ def up(
 ) -> None:
     """Run the mesh until Ctrl-C or SIGTERM.
 
-    Prints `isthmus ready 127.0.0.1:PORT` on stdout when it is warm; its log goes to stderr. Every option can also be
+    Prints `isthmus ready HOST:PORT` on stdout when it is warm; its log goes to stderr. Every option can also be
     set by a variable ISTHMUS_UP_…, for example ISTHMUS_UP_DATA_DIR.
     """
     with reporting(as_json=False):
         raise typer.Exit(
             _run(
                 data_dir=data_dir,
+                host=host,
                 port=port,
+                tls_cert_file=tls_cert,
+                tls_key_file=tls_key,
+                keys_file=keys,
                 engine=engine,
                 ray_address=ray_address,
                 redis=redis,

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from isthmus.deploy.embedded_config import EmbeddedConfig
 from isthmus.deploy.local import drain, locked, redis, socket_folder, warm
-from isthmus.deploy.mesh import MeshAddresses, back_services, gateway_service
+from isthmus.deploy.mesh import MeshAddresses, back_services, gateway_server
 from isthmus.runtime.rpc.server import RpcServer
 
 __all__ = ["embedded_mesh"]
@@ -36,7 +36,7 @@ async def embedded_mesh(config: EmbeddedConfig) -> AsyncIterator[str]:
             server = RpcServer(hosted, listen)
             await server.start()
             started.append(server)
-        gateway = RpcServer(gateway_service(config, addresses, redis_url), f"{config.host}:{config.port}")
+        gateway = gateway_server(config, addresses, redis_url)
         await gateway.start()
         started.append(gateway)
         await warm(started)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from isthmus.runtime.base.config import ProcessConfig
+from isthmus.runtime.base.transport import is_local
 
 __all__ = ["EmbeddedConfig"]
 
@@ -24,10 +25,18 @@ class EmbeddedConfig(ProcessConfig):
     """A Ray cluster to join, `HOST:PORT` or `auto`; unset starts a local one. Its nodes see the same data directory."""
     data_dir: Path = Path("isthmus-data")
     """Where collections, aligners, converted weights and sockets lie; made when absent."""
-    host: Literal["127.0.0.1", "localhost", "[::1]"] = "127.0.0.1"
-    """Where the gateway listens. Loopback only: the embedded mesh has no TLS and no keys."""
+    host: str = Field(default="127.0.0.1", pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)$")
+    """Where the gateway listens: a name or an address, IPv6 in brackets. Beyond loopback it needs TLS and keys."""
     port: int = Field(default=7480, ge=0, le=65_535)
     """Public port; 0 picks a free one."""
+    tls_cert_file: Path | None = None
+    """PEM file of the gateway's certificate chain; a replaced one is used within five seconds."""
+    tls_key_file: Path | None = None
+    """PEM file of the certificate's private key."""
+    keys_file: Path | None = None
+    """API keys, one a line, as `isthmus keys new` prints them; unset asks for none."""
+    allow_plaintext: bool = False
+    """Serve beyond loopback without TLS, or without keys, all the same: somebody else sees to both."""
     redis: str | None = None
     """URL of a Redis to cache in; unset starts one of our own."""
     encoder: str | None = None
@@ -54,6 +63,13 @@ class EmbeddedConfig(ProcessConfig):
             raise ValueError(msg)
         if (self.image_encoder is None) != (self.text_encoder is None):
             msg = "--image-encoder and --text-encoder go together"
+            raise ValueError(msg)
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            msg = "--tls-cert and --tls-key go together"
+            raise ValueError(msg)
+        open_to_others = not (self.allow_plaintext or is_local(f"{self.host}:{self.port}"))
+        if open_to_others and (self.tls_cert_file is None or self.keys_file is None):
+            msg = "a --host that other machines reach needs --tls-cert, --tls-key and --keys"
             raise ValueError(msg)
         if self.ray_address is not None and self.engine != "ray":
             msg = "--ray-address needs --engine ray"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,11 +18,11 @@ from isthmus.image_encoder.config import ImageEncoderConfig
 from isthmus.image_encoder.service import build as build_image_encoder
 from isthmus.index.config import IndexConfig
 from isthmus.index.service import build as build_index
-from isthmus.runtime.rpc.server import Hosted
+from isthmus.runtime.rpc.server import Hosted, RpcServer
 from isthmus.text_encoder.config import TextEncoderConfig
 from isthmus.text_encoder.service import build as build_text_encoder
 
-__all__ = ["MeshAddresses", "back_services", "gateway_service"]
+__all__ = ["MeshAddresses", "back_services", "gateway_server", "gateway_service"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,24 @@ def back_services(config: EmbeddedConfig, addresses: MeshAddresses) -> Iterator[
 
 def gateway_service(config: EmbeddedConfig, addresses: MeshAddresses, redis_url: str | None) -> Hosted:
     """Return the gateway in front of `addresses`."""
-    gateway = GatewayConfig.load(
+    return build_gateway(_gateway_config(config, addresses, redis_url))
+
+
+def gateway_server(config: EmbeddedConfig, addresses: MeshAddresses, redis_url: str | None) -> RpcServer:
+    """Return the gateway in front of `addresses` with its server, not started yet."""
+    gateway = _gateway_config(config, addresses, redis_url)
+    # There is one gateway, so nobody has to look for others: connections may grow old.
+    transport = replace(gateway.transport(), max_connection_age_s=None)
+    return RpcServer(build_gateway(gateway), gateway.listen, transport)
+
+
+def _gateway_config(config: EmbeddedConfig, addresses: MeshAddresses, redis_url: str | None) -> GatewayConfig:
+    return GatewayConfig.load(
         listen=f"{config.host}:{config.port}",
+        tls_cert_file=config.tls_cert_file,
+        tls_key_file=config.tls_key_file,
+        keys_file=config.keys_file,
+        allow_plaintext=config.allow_plaintext,
         image_encoder_address=addresses.image_encoder,
         text_encoder_address=addresses.text_encoder,
         alignment_address=addresses.alignment,
@@ -88,4 +104,3 @@ def gateway_service(config: EmbeddedConfig, addresses: MeshAddresses, redis_url:
         default_aligner=config.aligner,
         secret_file=config.data_dir / "cache" / "gateway.secret",
     )
-    return build_gateway(gateway)

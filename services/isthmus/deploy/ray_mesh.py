@@ -9,11 +9,10 @@ from typing import Any
 
 from isthmus.deploy.embedded_config import EmbeddedConfig
 from isthmus.deploy.local import drain, locked, redis, socket_folder, warm
-from isthmus.deploy.mesh import MeshAddresses, gateway_service
+from isthmus.deploy.mesh import MeshAddresses, gateway_server
 from isthmus.deploy.ray_process import RayProcess
 from isthmus.deploy.ray_session import free_ports
 from isthmus.deploy.serve_settings import ServeSettings
-from isthmus.runtime.rpc.server import RpcServer
 
 __all__ = ["ray_mesh", "serve_settings"]
 
@@ -59,7 +58,7 @@ async def ray_mesh(config: EmbeddedConfig) -> AsyncIterator[str]:
         ray = RayProcess(address=config.ray_address)
         stack.push_async_callback(ray.stop)
         addresses = MeshAddresses.on_serve(settings, host=await ray.run(settings))
-        gateway = RpcServer(gateway_service(config, addresses, redis_url), f"{config.host}:{config.port}")
+        gateway = gateway_server(config, addresses, redis_url)
         await gateway.start()
         stack.push_async_callback(drain, [gateway])
         await warm([gateway])
