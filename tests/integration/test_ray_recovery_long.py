@@ -63,7 +63,7 @@ async def test_new_replicas_take_their_share_within_ten_seconds(stage: Stage, cl
 async def test_every_application_is_updated_without_a_failed_call(
     stage: Stage, client: AsyncClient, application: str
 ) -> None:
-    """Each has its own calls: an image, a search, an evaluation."""
+    """Each has its own calls: an image, a search, a list of aligners."""
     name = f"r{application.replace('_', '')}"
     await client.create_collection(name)
     await client.upsert(
@@ -79,7 +79,7 @@ async def test_every_application_is_updated_without_a_failed_call(
             return await client.embed(images=[jpeg(number)])
         if application == "index_search":
             return await client.search(name, item_id="t1", top_k=3)
-        return await client.evaluate(name)
+        return await client.list_aligners()
 
     load, attempts = SteadyLoad(send, calls_per_s=10), Attempts()
     before = set(stage.replicas(application))

@@ -20,13 +20,14 @@ __all__ = ["ray_mesh", "serve_settings"]
 def serve_settings(config: EmbeddedConfig) -> ServeSettings:
     """Return the applications of a mesh on this machine; `ISTHMUS_DEPLOY_…` variables win."""
     data_dir = config.data_dir.resolve()
-    encoder: dict[str, Any] = {"num_cpus": 0.1}
+    # A dead replica is noticed by its next health check: on one machine, with one replica each, every two seconds.
+    small: dict[str, Any] = {"num_cpus": 0.1, "health_check_period_s": 2.0}
     text, image = config.encoder or config.text_encoder, config.encoder or config.image_encoder
     chosen: dict[str, Any] = {
-        "text_encoder": {**encoder, "encoder": text} if text is not None else encoder,
-        "image_encoder": {**encoder, "encoder": image} if image is not None else encoder,
+        "text_encoder": {**small, "encoder": text} if text is not None else small,
+        "image_encoder": {**small, "encoder": image} if image is not None else small,
     }
-    chosen |= {name: {"num_cpus": 0.1} for name in ("alignment", "index_writer", "index_search")}
+    chosen |= dict.fromkeys(("alignment", "index_writer", "index_search"), small)
     chosen |= {
         "store": str(data_dir / "store"),
         "aligners_dir": str(data_dir / "aligners"),
