@@ -21,6 +21,7 @@ from isthmus.client import (
     SearchResult,
     SpacedVector,
 )
+from isthmus.core.aligners import FITTED_METHODS
 from isthmus.core.canonical import canonical
 from isthmus.core.gap import measure_gap
 from tests.harness.shared import SHARED_DATA, needs
@@ -114,11 +115,20 @@ def test_too_few_pairs_are_not_measured(client: Client, collection: str) -> None
         client.measure_gap(collection, sample_count=15)
 
 
-def test_after_a_rollback_every_answer_is_as_before_the_promotion(
+def test_the_winner_is_promoted_and_after_its_rollback_every_answer_is_as_before(
     client: Client, collection: str, vectors: dict[Modality, NDArray[np.float32]], tmp_path: Path
 ) -> None:
-    """Fit, promote, search, roll back: scores, calibrated scores and probabilities are equal bit for bit."""
-    fitted = client.fit_aligner(collection, aligner_id=f"a{collection}", method="standardize")
+    """Compare, fit, verify, promote, search, roll back: scores and probabilities are equal bit for bit."""
+    compared = client.compare_aligners(collection)
+    assert {report.method for report in compared.reports} == set(FITTED_METHODS)
+    assert compared.refused == {}
+    judged = {report.method: report for report in compared.reports}
+    assert judged[compared.best].guard_ok
+    assert not judged["transport"].guard_ok
+    fitted = client.fit_aligner(collection, aligner_id=f"a{collection}", method=compared.best)
+    verified = client.verify_aligner(collection, fitted.aligner)
+    assert verified.guard_ok
+    assert json.loads(verified.report_json)["after"] == json.loads(judged[compared.best].report_json)["after"]
     assert client.get_aligner(fitted.aligner) == fitted
     client.export_aligner(fitted.aligner, tmp_path)
     assert client.import_aligner(tmp_path) == fitted

@@ -43,6 +43,7 @@ from isthmus.client.results import (
     CacheStatus,
     Calibration,
     Collection,
+    Comparison,
     DeleteResult,
     Embeddings,
     EmbedResult,
@@ -61,6 +62,7 @@ from isthmus.client.results import (
     Timings,
     UpsertAck,
     UpsertSummary,
+    VerificationReport,
 )
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "Client",
     "ClientConfig",
     "Collection",
+    "Comparison",
     "DataLossError",
     "DeadlineExceededError",
     "DeleteResult",
@@ -119,4 +122,5 @@ __all__ = [
     "UnimplementedError",
     "UpsertAck",
     "UpsertSummary",
+    "VerificationReport",
 ]

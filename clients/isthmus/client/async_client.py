@@ -23,6 +23,7 @@ from isthmus.client.plan import Plan, Planner
 from isthmus.client.results import (
     Aligner,
     Collection,
+    Comparison,
     DeleteResult,
     EmbedResult,
     EvaluationReport,
@@ -33,6 +34,7 @@ from isthmus.client.results import (
     Status,
     UpsertAck,
     UpsertSummary,
+    VerificationReport,
 )
 from isthmus.client.status import from_rpc_error
 from isthmus.client.upsert import StreamBrokenError, UpsertSession
@@ -288,6 +290,36 @@ class AsyncClient:
                 compare_distances=compare_distances,
                 min_revision=min_revision,
             ),
+            timeout_s,
+        )
+
+    async def verify_aligner(
+        self,
+        collection: str,
+        aligner: str,
+        *,
+        seed: int = 0,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> VerificationReport:
+        """Judge an aligner on held-out pairs. As `Client.verify_aligner`."""
+        return await self._run(
+            self._planner.verify_aligner(collection, aligner, seed=seed, min_revision=min_revision), timeout_s
+        )
+
+    async def compare_aligners(
+        self,
+        collection: str,
+        *,
+        methods: Sequence[str] = (),
+        hubness: bool = False,
+        seed: int = 0,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Comparison:
+        """Fit methods to the collection's pairs and judge all alike. As `Client.compare_aligners`."""
+        return await self._run(
+            self._planner.compare_aligners(collection, methods, hubness=hubness, seed=seed, min_revision=min_revision),
             timeout_s,
         )
 

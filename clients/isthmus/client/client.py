@@ -22,6 +22,7 @@ from isthmus.client.plan import Plan, Planner
 from isthmus.client.results import (
     Aligner,
     Collection,
+    Comparison,
     DeleteResult,
     EmbedResult,
     EvaluationReport,
@@ -32,6 +33,7 @@ from isthmus.client.results import (
     Status,
     UpsertAck,
     UpsertSummary,
+    VerificationReport,
 )
 from isthmus.client.status import from_rpc_error
 from isthmus.client.streams import UpsertStream
@@ -410,6 +412,61 @@ class Client:
                 compare_distances=compare_distances,
                 min_revision=min_revision,
             ),
+            timeout_s,
+        )
+
+    def verify_aligner(
+        self,
+        collection: str,
+        aligner: str,
+        *,
+        seed: int = 0,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> VerificationReport:
+        """Judge an aligner on the pairs that a fit to this collection holds out, against serving without it.
+
+        Args:
+            collection: The collection.
+            aligner: `aligner_id@revision`, or `aligner_id` for its newest revision.
+            seed: Seed of the bootstrap.
+            min_revision: At least this revision; None means the newest this client wrote.
+            timeout_s: Deadline.
+
+        Raises:
+            FailedPreconditionError: NOT_ENOUGH_PAIRS, PAIRS_LEAK, ALIGNER_SPACES_MISMATCH.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(
+            self._planner.verify_aligner(collection, aligner, seed=seed, min_revision=min_revision), timeout_s
+        )
+
+    def compare_aligners(
+        self,
+        collection: str,
+        *,
+        methods: Sequence[str] = (),
+        hubness: bool = False,
+        seed: int = 0,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Comparison:
+        """Fit methods to the collection's pairs and judge all on the same held-out ones; nothing is kept.
+
+        Args:
+            collection: The collection.
+            methods: Which ones; none means all that can be fitted.
+            hubness: Correct hubness on top of every method.
+            seed: Seed of everything random.
+            min_revision: At least this revision; None means the newest this client wrote.
+            timeout_s: Deadline.
+
+        Raises:
+            FailedPreconditionError: NOT_ENOUGH_PAIRS, PAIRS_LEAK.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(
+            self._planner.compare_aligners(collection, methods, hubness=hubness, seed=seed, min_revision=min_revision),
             timeout_s,
         )
 

@@ -16,6 +16,7 @@ from isthmus.client.results import (
     CacheStatus,
     Calibration,
     Collection,
+    Comparison,
     DeleteResult,
     Embeddings,
     EmbedResult,
@@ -33,6 +34,7 @@ from isthmus.client.results import (
     Timings,
     UpsertAck,
     UpsertSummary,
+    VerificationReport,
 )
 from isthmus.client.status import from_item_error
 from isthmus.v1 import common_pb2, gateway_service_pb2
@@ -40,6 +42,7 @@ from isthmus.v1 import common_pb2, gateway_service_pb2
 __all__ = [
     "aligner",
     "collection",
+    "comparison",
     "delete_result",
     "embed_result",
     "evaluation_report",
@@ -49,6 +52,7 @@ __all__ = [
     "status",
     "upsert_ack",
     "upsert_summary",
+    "verification_report",
 ]
 
 _CALIBRATIONS: Final[Mapping[int, Calibration]] = {
@@ -286,6 +290,30 @@ def gap_report(message: common_pb2.GapReport) -> GapReport:
         gap={field.name: taken.get(field.name) for field in message.gap.DESCRIPTOR.fields},
         report_json=message.report_json,
         aligner=message.aligner,
+        revision=message.revision,
+    )
+
+
+def verification_report(message: common_pb2.VerificationReport, *, revision: int) -> VerificationReport:
+    """Return what held-out pairs say of an aligner."""
+    return VerificationReport(
+        method=message.method,
+        aligner=message.aligner,
+        pairs=message.pairs,
+        guard_ok=message.guard_ok,
+        guard_reasons=tuple(message.guard_reasons),
+        ece=message.ece if message.HasField("ece") else None,
+        report_json=message.report_json,
+        revision=revision,
+    )
+
+
+def comparison(message: gateway_service_pb2.CompareAlignersResponse) -> Comparison:
+    """Return a comparison of methods."""
+    return Comparison(
+        reports=tuple(verification_report(report, revision=message.revision) for report in message.reports),
+        refused=dict(sorted(message.refused.items())),
+        best=message.best,
         revision=message.revision,
     )
 

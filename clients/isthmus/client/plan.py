@@ -18,6 +18,7 @@ from isthmus.client.inputs import AnyModality, FitOptions, GuardLimits, ImageLik
 from isthmus.client.results import (
     Aligner,
     Collection,
+    Comparison,
     DeleteResult,
     EmbedResult,
     EvaluationReport,
@@ -25,6 +26,7 @@ from isthmus.client.results import (
     GetResult,
     SearchResult,
     Status,
+    VerificationReport,
 )
 from isthmus.client.revisions import Revisions
 from isthmus.v1 import common_pb2, gateway_service_pb2
@@ -319,6 +321,41 @@ class Planner:
             method="MeasureGap",
             requests=[request],
             decode=lambda answers: decode.gap_report(answers[0].report),
+            timeout_s=self.config.timeouts.evaluate_s,
+        )
+
+    def verify_aligner(
+        self, collection: str, aligner: str, *, seed: int, min_revision: int | None
+    ) -> Plan[VerificationReport]:
+        """Plan a verification."""
+        request = gateway_service_pb2.VerifyAlignerRequest(
+            collection=collection,
+            aligner=aligner,
+            min_revision=self.revisions.least(collection, min_revision),
+            seed=seed,
+        )
+        return Plan(
+            method="VerifyAligner",
+            requests=[request],
+            decode=lambda answers: decode.verification_report(answers[0].report, revision=answers[0].revision),
+            timeout_s=self.config.timeouts.evaluate_s,
+        )
+
+    def compare_aligners(
+        self, collection: str, methods: Sequence[str], *, hubness: bool, seed: int, min_revision: int | None
+    ) -> Plan[Comparison]:
+        """Plan a comparison of methods."""
+        request = gateway_service_pb2.CompareAlignersRequest(
+            collection=collection,
+            methods=methods,
+            min_revision=self.revisions.least(collection, min_revision),
+            seed=seed,
+            hubness=hubness,
+        )
+        return Plan(
+            method="CompareAligners",
+            requests=[request],
+            decode=lambda answers: decode.comparison(answers[0]),
             timeout_s=self.config.timeouts.evaluate_s,
         )
 

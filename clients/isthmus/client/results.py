@@ -17,6 +17,7 @@ __all__ = [
     "CacheStatus",
     "Calibration",
     "Collection",
+    "Comparison",
     "DeleteResult",
     "EmbedResult",
     "Embeddings",
@@ -35,6 +36,7 @@ __all__ = [
     "Timings",
     "UpsertAck",
     "UpsertSummary",
+    "VerificationReport",
 ]
 
 Calibration = Literal["none", "fitted", "estimated", "default"]
@@ -411,6 +413,42 @@ class GapReport:
     """Everything: intervals, noise floors, counts, and why a measure was not taken."""
     aligner: str
     """The aligner in whose space it was measured; empty for the raw space."""
+    revision: int
+    """Revision of the collection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationReport:
+    """What a collection's held-out pairs say of an aligner."""
+
+    method: str
+    """How it maps."""
+    aligner: str
+    """`aligner_id@revision`; empty for one that was fitted for a comparison and is not kept."""
+    pairs: int
+    """Held-out pair keys that it was judged on."""
+    guard_ok: bool
+    """True when it costs no more than the collection's guard allows."""
+    guard_reasons: tuple[str, ...]
+    """Why it does not, with figures."""
+    ece: float | None
+    """Expected calibration error of the best answers; None without a fitted calibration."""
+    report_json: str
+    """Everything, before and after: `before`, `after`, `guard` and `calibration`."""
+    revision: int
+    """Revision of the collection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Several methods on one split of a collection's pairs."""
+
+    reports: tuple[VerificationReport, ...]
+    """Of the methods that could be fitted."""
+    refused: Mapping[str, str]
+    """Why the others could not, by method."""
+    best: str
+    """The method of the highest nDCG@10 over both modalities among those that keep the guard; empty for none."""
     revision: int
     """Revision of the collection."""
 

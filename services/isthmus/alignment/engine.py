@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -22,6 +22,7 @@ from isthmus.alignment.measuring import CollectionGap, MeasureRequest, measure_s
 from isthmus.alignment.pair_sample import PairSample, PairSampler
 from isthmus.alignment.ports import CollectionHead, ItemReader
 from isthmus.alignment.refusals import not_found, translated
+from isthmus.alignment.verifying import CollectionVerification, Comparison, compare_methods, verify_on
 from isthmus.core.aligners import FITTED_METHODS, Aligner, Artefact, FitOptions, load_aligner
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.canonical import canonical
@@ -179,9 +180,7 @@ class AlignmentEngine:
             FailedPreconditionError: ALIGNER_SPACES_MISMATCH, NOT_ENOUGH_PAIRS or PAIRS_LEAK.
             ResourceExhaustedError: OVERLOADED or LIMIT_EXCEEDED.
         """
-        if method not in FITTED_METHODS:
-            msg = f"method must be one of {', '.join(FITTED_METHODS)}"
-            raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "method"})
+        _check_method(method, field="method")
         request = FitRequest(
             aligner_id=aligner_id, method=method, options=options, min_pairs=self._config.fit_min_pairs_count
         )
@@ -266,6 +265,59 @@ class AlignmentEngine:
             if artefact is not None:
                 _check_spaces(artefact, sample.head)
             return await self._jobs.run(lambda stop: _measured(sample, artefact, request, stop))
+
+    async def verify(
+        self, tenant: str, collection: str, reference: str, *, min_revision: int, seed: int
+    ) -> tuple[CollectionVerification, int]:
+        """Judge an aligner on a collection's held-out pairs; return the findings and the collection's revision.
+
+        Args:
+            tenant: Whose collection and aligner.
+            collection: Its name.
+            reference: `aligner_id@revision` or `aligner_id`.
+            min_revision: Read the collection at this revision or a later one.
+            seed: Of the bootstrap.
+
+        Raises:
+            FailedPreconditionError: ALIGNER_SPACES_MISMATCH, NOT_ENOUGH_PAIRS or PAIRS_LEAK.
+            NotFoundError: ALIGNER_NOT_FOUND, COLLECTION_NOT_FOUND.
+            ResourceExhaustedError: OVERLOADED or LIMIT_EXCEEDED.
+        """
+        async with self._jobs.turn():
+            artefact = await self.get(tenant, reference)
+            loaded = await self._load_pairs(collection, min_revision=min_revision)
+            _check_spaces(artefact, loaded.head)
+            return await self._jobs.run(lambda _: _judged(loaded, artefact, seed)), loaded.head.revision
+
+    async def compare(
+        self, collection: str, methods: Sequence[str], *, min_revision: int, options: FitOptions
+    ) -> tuple[Comparison, int]:
+        """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept.
+
+        Args:
+            collection: Its name.
+            methods: Of FITTED_METHODS; none means all of them.
+            min_revision: Read the collection at this revision or a later one.
+            options: Of all fits.
+
+        Raises:
+            InvalidArgumentError: INVALID_FIELD; a method is none that a collection can fit.
+            FailedPreconditionError: NOT_ENOUGH_PAIRS or PAIRS_LEAK.
+            NotFoundError: COLLECTION_NOT_FOUND.
+            ResourceExhaustedError: OVERLOADED or LIMIT_EXCEEDED.
+        """
+        for method in methods:
+            _check_method(method, field="methods")
+        chosen = tuple(dict.fromkeys(methods)) or FITTED_METHODS
+        async with self._jobs.turn():
+            loaded = await self._load_pairs(collection, min_revision=min_revision)
+            return await self._jobs.run(lambda stop: _compared(loaded, chosen, options, stop)), loaded.head.revision
+
+    async def _load_pairs(self, collection: str, *, min_revision: int) -> LoadedCollection:
+        loader = CollectionLoader(max_items=self._config.job_max_items_count)
+        async for message in self._reader.read(collection, min_revision=min_revision, paired_only=True):
+            loader.add(message)
+        return loader.loaded()
 
     def _open(self) -> ArtefactStore:
         with translated(stored=True):
@@ -378,6 +430,22 @@ def _measured(
 ) -> CollectionGap:
     with translated():
         return measure_sample(sample, artefact, request, stop=stop)
+
+
+def _judged(loaded: LoadedCollection, artefact: Artefact, seed: int) -> CollectionVerification:
+    with translated():
+        return verify_on(raw_pairs(loaded), artefact, guard=loaded.head.guard, seed=seed)
+
+
+def _compared(loaded: LoadedCollection, methods: Sequence[str], options: FitOptions, stop: StopSignal) -> Comparison:
+    with translated():
+        return compare_methods(raw_pairs(loaded), methods, options=options, guard=loaded.head.guard, stop=stop)
+
+
+def _check_method(method: str, *, field: str) -> None:
+    if method not in FITTED_METHODS:
+        msg = f"{field} must be one of {', '.join(FITTED_METHODS)}"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": field})
 
 
 def _check_spaces(artefact: Artefact | None, head: CollectionHead) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from isthmus.alignment.items import LoadedCollection
 from isthmus.core.aligners import Artefact, FitOptions, IdentityAligner, Label
@@ -11,10 +11,10 @@ from isthmus.core.errors import NotEnoughItemsError
 from isthmus.core.gap import PAIRS_MIN
 from isthmus.core.guard import GuardLimits
 from isthmus.core.modality import Modality
-from isthmus.core.recipe import RawPairs, Verification, fit_calibrated, verify_artefact
+from isthmus.core.recipe import RawPairs, fit_calibrated, verify_artefact, with_report
 from isthmus.runtime.base.guard import GuardTerms
 
-__all__ = ["FitRequest", "FittedPairs", "fit_pairs", "raw_pairs", "report_of", "verify_fitted"]
+__all__ = ["FitRequest", "FittedPairs", "fit_pairs", "raw_pairs", "verify_fitted"]
 
 _CREATED_BY: Final = "isthmus FitAligner"
 
@@ -108,14 +108,6 @@ def verify_fitted(fitted: FittedPairs, *, guard: GuardTerms) -> Artefact:
     """
     if fitted.judged is None:
         return fitted.artefact
-    limits = asdict(guard)
-    found = verify_artefact(fitted.artefact, fitted.judged, learned=fitted.learned, limits=GuardLimits(**limits))
-    calibration = fitted.artefact.manifest.calibration
-    return fitted.artefact.with_findings(calibration=calibration, report=report_of(found, guard=guard))
-
-
-def report_of(found: Verification, *, guard: GuardTerms) -> dict[str, Any]:
-    """Return a verification as a manifest holds it: the figures with the aligner, beside them what they are held to."""
-    document = found.to_dict()
-    document["guard"]["limits"] = asdict(guard)
-    return {**document.pop("after"), **document}
+    limits = GuardLimits(**asdict(guard))
+    found = verify_artefact(fitted.artefact, fitted.judged, learned=fitted.learned, limits=limits)
+    return with_report(fitted.artefact, found)

@@ -7,11 +7,12 @@ from typing import Final
 
 from isthmus.alignment.engine import CollectionReport
 from isthmus.alignment.measuring import CollectionGap
+from isthmus.alignment.verifying import CollectionVerification
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.metrics import MixedRetrieval, RecallAt
 from isthmus.v1 import common_pb2
 
-__all__ = ["gap_message", "report_message"]
+__all__ = ["gap_message", "report_message", "verification_message"]
 
 _SOURCES: Final = {
     CalibrationSource.FITTED: common_pb2.CALIBRATION_SOURCE_FITTED,
@@ -62,4 +63,18 @@ def _recall(recall: RecallAt) -> common_pb2.RecallAt:
 def _mixed(mixed: MixedRetrieval) -> common_pb2.MixedRetrieval:
     return common_pb2.MixedRetrieval(
         r1=mixed.r1, r10=mixed.r10, r20=mixed.r20, ndcg10=mixed.ndcg10, own_share=mixed.own_share
+    )
+
+
+def verification_message(found: CollectionVerification) -> common_pb2.VerificationReport:
+    """Return what held-out pairs say of an aligner."""
+    guard = found.found.guard
+    return common_pb2.VerificationReport(
+        method=found.method,
+        aligner=found.aligner,
+        pairs=guard.pair_count,
+        guard_ok=guard.ok,
+        guard_reasons=guard.reasons,
+        ece=found.found.ece,
+        report_json=json.dumps(found.found.to_dict(), separators=(",", ":"), allow_nan=False),
     )

@@ -12,7 +12,7 @@ from isthmus.alignment.engine import AlignmentEngine
 from isthmus.alignment.measuring import MeasureRequest
 from isthmus.alignment.ports import CollectionHead, ItemBatch
 from isthmus.alignment.refusals import translated
-from isthmus.alignment.reports import gap_message, report_message
+from isthmus.alignment.reports import gap_message, report_message, verification_message
 from isthmus.core.aligners import Artefact, FitOptions
 from isthmus.core.gap import PAIRS_MIN, SAMPLE_LIMIT
 from isthmus.core.modality import Modality
@@ -171,6 +171,38 @@ class AlignmentServicer(AlignmentServiceServicer):
             ),
         )
         return alignment_service_pb2.AlignmentServiceMeasureGapResponse(report=gap_message(found))
+
+    async def VerifyAligner(
+        self, request: alignment_service_pb2.AlignmentServiceVerifyAlignerRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceVerifyAlignerResponse:
+        """Judge an aligner on a collection's held-out pairs."""
+        found, revision = await self._engine.verify(
+            _tenant(),
+            check_name(request.collection, field="collection"),
+            _reference(request.aligner),
+            min_revision=request.min_revision,
+            seed=request.seed,
+        )
+        return alignment_service_pb2.AlignmentServiceVerifyAlignerResponse(
+            report=verification_message(found), revision=revision
+        )
+
+    async def CompareAligners(
+        self, request: alignment_service_pb2.AlignmentServiceCompareAlignersRequest, _context: _Context
+    ) -> alignment_service_pb2.AlignmentServiceCompareAlignersResponse:
+        """Fit methods to a collection's pairs and judge all on the same held-out ones."""
+        found, revision = await self._engine.compare(
+            check_name(request.collection, field="collection"),
+            request.methods,
+            min_revision=request.min_revision,
+            options=FitOptions(hubness=request.hubness, seed=request.seed),
+        )
+        return alignment_service_pb2.AlignmentServiceCompareAlignersResponse(
+            reports=[verification_message(one) for one in found.judged],
+            refused=dict(found.refused),
+            best=found.best,
+            revision=revision,
+        )
 
     def _described(self, artefact: Artefact) -> common_pb2.Aligner:
         manifest = artefact.manifest

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -117,6 +117,8 @@ class GuardVerdict:
     """Held-out pairs behind them."""
     pairs_needed: int | None
     """Held-out pairs that would tell, where there are too few; None where the figures themselves refuse or pass."""
+    limits: GuardLimits
+    """What it was held to."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -125,6 +127,7 @@ class GuardVerdict:
             "reasons": list(self.reasons),
             "n": self.pair_count,
             "pairs_needed": self.pairs_needed,
+            "limits": asdict(self.limits),
             "checks": [
                 {"name": c.name, "value": c.value, "low": c.low, "high": c.high, "limit": c.limit, "passed": c.passed}
                 for c in self.checks
@@ -191,6 +194,7 @@ def judge_guard(
         checks=tuple(dict.fromkeys([*rises, ndcg, mixed, *costs])),
         pair_count=pair_count,
         pairs_needed=needed,
+        limits=limits,
     )
 
 

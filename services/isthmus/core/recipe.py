@@ -32,7 +32,7 @@ from isthmus.core.held_out import NEIGHBOURS, ServedRows, judge_queries, summari
 from isthmus.core.modality import Modality
 from isthmus.core.splits import HELD_OUT_SHARE, check_no_leak, held_out
 
-__all__ = ["RawPairs", "Verification", "fit_and_judge", "fit_calibrated", "verify_artefact"]
+__all__ = ["RawPairs", "Verification", "fit_and_judge", "fit_calibrated", "verify_artefact", "with_report"]
 
 _SPLIT_SEED: Final = 0
 _CALIBRATION_SEED: Final = 1
@@ -184,9 +184,13 @@ def fit_and_judge(
     learned, judged = pairs.split()
     artefact = fit_calibrated(method, learned, label=label, options=options)
     found = verify_artefact(artefact, judged, learned=learned, limits=limits, seed=label.seed)
+    return with_report(artefact, found), found
+
+
+def with_report(artefact: Artefact, found: Verification) -> Artefact:
+    """Return the artefact with what held-out pairs said of it: the figures with it, and what they are held against."""
     report = dict(found.after) | {"before": dict(found.before), "guard": found.guard.to_dict(), "ece": found.ece}
-    calibration = artefact.manifest.calibration
-    return artefact.with_findings(calibration=calibration, report=report), found
+    return artefact.with_findings(calibration=artefact.manifest.calibration, report=report)
 
 
 def verify_artefact(

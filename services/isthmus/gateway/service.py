@@ -208,6 +208,41 @@ class GatewayServicer(GatewayServiceServicer):
         )
         return gateway_service_pb2.EvaluateResponse(report=answer.report)
 
+    async def VerifyAligner(
+        self, request: gateway_service_pb2.VerifyAlignerRequest, _context: _Context
+    ) -> gateway_service_pb2.VerifyAlignerResponse:
+        """Judge an aligner on a collection's held-out pairs."""
+        answer = await call(
+            self._gateway.alignment.stub.VerifyAligner,
+            alignment_service_pb2.AlignmentServiceVerifyAlignerRequest(
+                collection=check_name(request.collection, field="collection"),
+                aligner=request.aligner,
+                min_revision=request.min_revision,
+                seed=request.seed,
+            ),
+            backend="alignment",
+        )
+        return gateway_service_pb2.VerifyAlignerResponse(report=answer.report, revision=answer.revision)
+
+    async def CompareAligners(
+        self, request: gateway_service_pb2.CompareAlignersRequest, _context: _Context
+    ) -> gateway_service_pb2.CompareAlignersResponse:
+        """Fit methods to a collection's pairs and judge all on the same held-out ones."""
+        answer = await call(
+            self._gateway.alignment.stub.CompareAligners,
+            alignment_service_pb2.AlignmentServiceCompareAlignersRequest(
+                collection=check_name(request.collection, field="collection"),
+                methods=request.methods,
+                min_revision=request.min_revision,
+                seed=request.seed,
+                hubness=request.hubness,
+            ),
+            backend="alignment",
+        )
+        return gateway_service_pb2.CompareAlignersResponse(
+            reports=answer.reports, refused=answer.refused, best=answer.best, revision=answer.revision
+        )
+
     async def MeasureGap(
         self, request: gateway_service_pb2.MeasureGapRequest, _context: _Context
     ) -> gateway_service_pb2.MeasureGapResponse:

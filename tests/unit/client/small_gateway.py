@@ -315,6 +315,25 @@ class SmallGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
             )
         )
 
+    async def VerifyAligner(self, request: gateway_service_pb2.VerifyAlignerRequest, _context: Any) -> Any:
+        """Refuse it, with figures."""
+        await self._enter("VerifyAligner", request)
+        report = _verification("heads", aligner=request.aligner, reasons=["hubness growth: too much"])
+        return gateway_service_pb2.VerifyAlignerResponse(
+            report=report, revision=self._collection(request.collection).revision
+        )
+
+    async def CompareAligners(self, request: gateway_service_pb2.CompareAlignersRequest, _context: Any) -> Any:
+        """Let all pass but the last, which cannot be fitted."""
+        await self._enter("CompareAligners", request)
+        *fitted, last = request.methods
+        return gateway_service_pb2.CompareAlignersResponse(
+            reports=[_verification(method, aligner="", reasons=[]) for method in fitted],
+            refused={last: "too few pairs"},
+            best=fitted[0],
+            revision=self._collection(request.collection).revision,
+        )
+
     async def ListAligners(self, request: gateway_service_pb2.ListAlignersRequest, _context: Any) -> Any:
         """Return the one there is."""
         await self._enter("ListAligners", request)
@@ -392,6 +411,27 @@ class SmallGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
             default_aligner=ALIGNER,
             notices=["The shipped aligner is for research and education only."],
         )
+
+
+def _verification(method: str, *, aligner: str, reasons: list[str]) -> common_pb2.VerificationReport:
+    query = {"r1": 0.5, "r10": 0.75, "r20": 1.0, "ndcg10": 0.625, "own_share": 0.25}
+    figures = {
+        "n": 20,
+        "recall": {name: {"r1": 0.25, "r5": 0.5, "r10": 0.75} for name in ("t2i", "i2t")},
+        "mixed": {"image_query": query, "text_query": query},
+        "hubness": 0.125,
+    }
+    guard = {"ok": not reasons, "reasons": reasons}
+    document = {"before": figures, "after": figures, "guard": guard, "calibration": {"ece": 0.0}}
+    return common_pb2.VerificationReport(
+        method=method,
+        aligner=aligner,
+        pairs=20,
+        guard_ok=not reasons,
+        guard_reasons=reasons,
+        ece=0.0,
+        report_json=json.dumps(document),
+    )
 
 
 def _aligner(name: str, method: str) -> common_pb2.Aligner:

@@ -271,6 +271,24 @@ async def test_a_measurement_tells_what_was_not_taken_from_nought(filled: _Both,
     assert request.min_revision == gateway.collections["c"].revision
 
 
+async def test_a_verification_says_why_it_refuses(filled: _Both, gateway: SmallGateway) -> None:
+    """A calibration error of 0 is 0; the whole report is there as JSON."""
+    report = await filled("verify_aligner", "c", ALIGNER, seed=2)
+    assert (report.guard_ok, report.guard_reasons) == (False, ("hubness growth: too much",))
+    assert (report.aligner, report.pairs, report.ece) == (ALIGNER, 20, 0.0)
+    assert json.loads(report.report_json).keys() == {"before", "after", "guard", "calibration"}
+    (request,) = gateway.requests["VerifyAligner"]
+    assert (request.seed, request.min_revision) == (2, report.revision)
+
+
+async def test_a_comparison_tells_the_judged_from_the_refused(filled: _Both, gateway: SmallGateway) -> None:
+    """Methods stay in the order asked; one that cannot be fitted has its reason."""
+    found = await filled("compare_aligners", "c", methods=("center", "cca", "spectral"), hubness=True)
+    assert [report.method for report in found.reports] == ["center", "cca"]
+    assert (found.refused, found.best) == ({"spectral": "too few pairs"}, "center")
+    assert gateway.requests["CompareAligners"][0].hubness
+
+
 async def test_a_fit_tells_its_progress_and_returns_the_aligner(filled: _Both, gateway: SmallGateway) -> None:
     """Each step is told; a stream that ends without an aligner is an InternalError."""
     steps: list[FitProgress] = []

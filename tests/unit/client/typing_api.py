@@ -16,6 +16,7 @@ from isthmus.client import (
     Client,
     ClientConfig,
     Collection,
+    Comparison,
     DeleteResult,
     EmbedResult,
     EvaluationReport,
@@ -35,6 +36,7 @@ from isthmus.client import (
     Timeouts,
     UpsertAck,
     UpsertSummary,
+    VerificationReport,
 )
 
 CONFIG = ClientConfig(timeouts=Timeouts(call_s=2.0), limits=Limits(window_max_count=2), resume=Resume(max_attempts=3))
@@ -84,6 +86,8 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         client.delete_collection("c")
         assert_type(client.evaluate("c", through_search=True), EvaluationReport)
         assert_type(client.measure_gap("c", aligner="a"), GapReport)
+        assert_type(client.verify_aligner("c", "a"), VerificationReport)
+        assert_type(client.compare_aligners("c", methods=["center"]), Comparison)
         assert_type(client.list_aligners(), tuple[Aligner, ...])
         assert_type(
             client.fit_aligner("c", aligner_id="a", method="cca", options=OPTIONS, progress=on_progress), Aligner
@@ -118,6 +122,8 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         await client.delete_collection("c")
         assert_type(await client.evaluate("c"), EvaluationReport)
         assert_type(await client.measure_gap("c"), GapReport)
+        assert_type(await client.verify_aligner("c", "a"), VerificationReport)
+        assert_type(await client.compare_aligners("c"), Comparison)
         assert_type(await client.list_aligners(), tuple[Aligner, ...])
         assert_type(await client.fit_aligner("c", aligner_id="a", method="center"), Aligner)
         assert_type(await client.import_aligner("folder"), Aligner)

@@ -65,6 +65,16 @@ class AlignmentServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateResponse.FromString,
                 _registered_method=True)
+        self.VerifyAligner = channel.unary_unary(
+                '/isthmus.v1.AlignmentService/VerifyAligner',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceVerifyAlignerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceVerifyAlignerResponse.FromString,
+                _registered_method=True)
+        self.CompareAligners = channel.unary_unary(
+                '/isthmus.v1.AlignmentService/CompareAligners',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersResponse.FromString,
+                _registered_method=True)
         self.MeasureGap = channel.unary_unary(
                 '/isthmus.v1.AlignmentService/MeasureGap',
                 request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.SerializeToString,
@@ -118,6 +128,20 @@ class AlignmentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyAligner(self, request, context):
+        """Judge an aligner on a collection's held-out pairs, against serving without it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareAligners(self, request, context):
+        """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def MeasureGap(self, request, context):
         """Measure the gap between the modalities on a collection's pairs.
         """
@@ -157,6 +181,16 @@ def add_AlignmentServiceServicer_to_server(servicer, server):
                     servicer.Evaluate,
                     request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateResponse.SerializeToString,
+            ),
+            'VerifyAligner': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAligner,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceVerifyAlignerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceVerifyAlignerResponse.SerializeToString,
+            ),
+            'CompareAligners': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareAligners,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersResponse.SerializeToString,
             ),
             'MeasureGap': grpc.unary_unary_rpc_method_handler(
                     servicer.MeasureGap,
@@ -327,6 +361,60 @@ class AlignmentService(object):
             '/isthmus.v1.AlignmentService/Evaluate',
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateRequest.SerializeToString,
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceEvaluateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAligner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/VerifyAligner',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceVerifyAlignerRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceVerifyAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareAligners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/CompareAligners',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersResponse.FromString,
             options,
             channel_credentials,
             insecure,

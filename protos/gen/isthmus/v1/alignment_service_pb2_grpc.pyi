@@ -45,6 +45,10 @@ class AlignmentServiceStub:
     """Map raw vectors to the aligned space."""
     Evaluate: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceEvaluateRequest, _alignment_service_pb2.AlignmentServiceEvaluateResponse]
     """Judge retrieval over a collection's pairs from exact similarities."""
+    VerifyAligner: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceVerifyAlignerRequest, _alignment_service_pb2.AlignmentServiceVerifyAlignerResponse]
+    """Judge an aligner on a collection's held-out pairs, against serving without it."""
+    CompareAligners: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceCompareAlignersRequest, _alignment_service_pb2.AlignmentServiceCompareAlignersResponse]
+    """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
     MeasureGap: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]
     """Measure the gap between the modalities on a collection's pairs."""
 
@@ -65,6 +69,10 @@ class AlignmentServiceAsyncStub(AlignmentServiceStub):
     """Map raw vectors to the aligned space."""
     Evaluate: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceEvaluateRequest, _alignment_service_pb2.AlignmentServiceEvaluateResponse]  # type: ignore[assignment]
     """Judge retrieval over a collection's pairs from exact similarities."""
+    VerifyAligner: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceVerifyAlignerRequest, _alignment_service_pb2.AlignmentServiceVerifyAlignerResponse]  # type: ignore[assignment]
+    """Judge an aligner on a collection's held-out pairs, against serving without it."""
+    CompareAligners: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceCompareAlignersRequest, _alignment_service_pb2.AlignmentServiceCompareAlignersResponse]  # type: ignore[assignment]
+    """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
     MeasureGap: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]  # type: ignore[assignment]
     """Measure the gap between the modalities on a collection's pairs."""
 
@@ -118,6 +126,22 @@ class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceEvaluateResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceEvaluateResponse]]:
         """Judge retrieval over a collection's pairs from exact similarities."""
+
+    @_abc_1.abstractmethod
+    def VerifyAligner(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceVerifyAlignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceVerifyAlignerResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceVerifyAlignerResponse]]:
+        """Judge an aligner on a collection's held-out pairs, against serving without it."""
+
+    @_abc_1.abstractmethod
+    def CompareAligners(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceCompareAlignersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceCompareAlignersResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceCompareAlignersResponse]]:
+        """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
 
     @_abc_1.abstractmethod
     def MeasureGap(

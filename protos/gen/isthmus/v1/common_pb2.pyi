@@ -1049,3 +1049,53 @@ class GuardLimits(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__structure_least) -> _WhichOneofReturnType__structure_least | None: ...
 
 Global___GuardLimits: _TypeAlias = GuardLimits  # noqa: Y015
+
+@_typing.final
+class VerificationReport(_message.Message):
+    """What a collection's held-out pairs say of an aligner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    GUARD_OK_FIELD_NUMBER: _builtins.int
+    GUARD_REASONS_FIELD_NUMBER: _builtins.int
+    ECE_FIELD_NUMBER: _builtins.int
+    REPORT_JSON_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """Output only. How it maps."""
+    aligner: _builtins.str
+    """Output only. `aligner_id@revision`; empty for one that was fitted for a comparison and is not kept."""
+    pairs: _builtins.int
+    """Output only. Held-out pair keys that it was judged on."""
+    guard_ok: _builtins.bool
+    """Output only. True when it costs no more than the collection's guard allows."""
+    ece: _builtins.float
+    """Output only. Expected calibration error of the best answers, in [0, 1]; unset without a fitted calibration."""
+    report_json: _builtins.str
+    """Output only. Everything, before and after: JSON with `before`, `after`, `guard` and `calibration`, keys as `--json`."""
+    @_builtins.property
+    def guard_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Why it does not, with figures. A maximum of 16."""
+
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        aligner: _builtins.str = ...,
+        pairs: _builtins.int = ...,
+        guard_ok: _builtins.bool = ...,
+        guard_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        ece: _builtins.float | None = ...,
+        report_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ece", b"_ece", "ece", b"ece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ece", b"_ece", "aligner", b"aligner", "ece", b"ece", "guard_ok", b"guard_ok", "guard_reasons", b"guard_reasons", "method", b"method", "pairs", b"pairs", "report_json", b"report_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ece: _TypeAlias = _typing.Literal["ece"]  # noqa: Y015
+    _WhichOneofArgType__ece: _TypeAlias = _typing.Literal["_ece", b"_ece"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ece) -> _WhichOneofReturnType__ece | None: ...
+
+Global___VerificationReport: _TypeAlias = VerificationReport  # noqa: Y015

@@ -1363,3 +1363,163 @@ class GetStatusResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAlignerRequest(_message.Message):
+    """What to judge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    aligner: _builtins.str
+    """Required. `aligner_id@revision`, or `aligner_id` for its newest revision."""
+    min_revision: _builtins.int
+    """Optional. At least this revision of the collection; 0 means the newest the searcher has."""
+    seed: _builtins.int
+    """Optional. Seed of the bootstrap; 0 is a seed like another."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        aligner: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "min_revision", b"min_revision", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAlignerRequest: _TypeAlias = VerifyAlignerRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAlignerResponse(_message.Message):
+    """The findings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Output only. The revision of the collection."""
+    @_builtins.property
+    def report(self) -> _common_pb2.VerificationReport:
+        """Output only. The report."""
+
+    def __init__(
+        self,
+        *,
+        report: _common_pb2.VerificationReport | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAlignerResponse: _TypeAlias = VerifyAlignerResponse  # noqa: Y015
+
+@_typing.final
+class CompareAlignersRequest(_message.Message):
+    """What to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    HUBNESS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. At least this revision of the collection; 0 means the newest the searcher has."""
+    seed: _builtins.int
+    """Optional. Seed of everything random; 0 is a seed like another."""
+    hubness: _builtins.bool
+    """Optional. Correct hubness on top of every method; off by default."""
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Which methods; none means all that can be fitted. A maximum of 16."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        methods: _abc.Iterable[_builtins.str] | None = ...,
+        min_revision: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        hubness: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "hubness", b"hubness", "methods", b"methods", "min_revision", b"min_revision", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareAlignersRequest: _TypeAlias = CompareAlignersRequest  # noqa: Y015
+
+@_typing.final
+class CompareAlignersResponse(_message.Message):
+    """The findings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RefusedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REPORTS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    best: _builtins.str
+    """Output only. The method of the highest nDCG@10 over both modalities among those that keep the guard; empty for none."""
+    revision: _builtins.int
+    """Output only. The revision of the collection."""
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.VerificationReport]:
+        """Output only. Methods that were fitted and judged, in the order asked. A maximum of 16."""
+
+    @_builtins.property
+    def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Output only. Methods that could not be fitted, by name, with the reason: a maximum of 16."""
+
+    def __init__(
+        self,
+        *,
+        reports: _abc.Iterable[_common_pb2.VerificationReport] | None = ...,
+        refused: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        best: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "refused", b"refused", "reports", b"reports", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareAlignersResponse: _TypeAlias = CompareAlignersResponse  # noqa: Y015

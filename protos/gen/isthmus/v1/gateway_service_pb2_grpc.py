@@ -85,6 +85,16 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateResponse.FromString,
                 _registered_method=True)
+        self.VerifyAligner = channel.unary_unary(
+                '/isthmus.v1.GatewayService/VerifyAligner',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.VerifyAlignerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.VerifyAlignerResponse.FromString,
+                _registered_method=True)
+        self.CompareAligners = channel.unary_unary(
+                '/isthmus.v1.GatewayService/CompareAligners',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.CompareAlignersRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.CompareAlignersResponse.FromString,
+                _registered_method=True)
         self.MeasureGap = channel.unary_unary(
                 '/isthmus.v1.GatewayService/MeasureGap',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapRequest.SerializeToString,
@@ -201,6 +211,20 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyAligner(self, request, context):
+        """Judge an aligner on a collection's held-out pairs, against serving without it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareAligners(self, request, context):
+        """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def MeasureGap(self, request, context):
         """Measure the gap between the modalities on a collection's pairs.
         """
@@ -310,6 +334,16 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Evaluate,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateResponse.SerializeToString,
+            ),
+            'VerifyAligner': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAligner,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.VerifyAlignerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.VerifyAlignerResponse.SerializeToString,
+            ),
+            'CompareAligners': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareAligners,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.CompareAlignersRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.CompareAlignersResponse.SerializeToString,
             ),
             'MeasureGap': grpc.unary_unary_rpc_method_handler(
                     servicer.MeasureGap,
@@ -623,6 +657,60 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/Evaluate',
             isthmus_dot_v1_dot_gateway__service__pb2.EvaluateRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.EvaluateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAligner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/VerifyAligner',
+            isthmus_dot_v1_dot_gateway__service__pb2.VerifyAlignerRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.VerifyAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareAligners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/CompareAligners',
+            isthmus_dot_v1_dot_gateway__service__pb2.CompareAlignersRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.CompareAlignersResponse.FromString,
             options,
             channel_credentials,
             insecure,

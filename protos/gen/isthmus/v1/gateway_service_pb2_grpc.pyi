@@ -53,6 +53,10 @@ class GatewayServiceStub:
     """Delete a collection and its items."""
     Evaluate: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.EvaluateRequest, _gateway_service_pb2.EvaluateResponse]
     """Judge retrieval over a collection's pairs."""
+    VerifyAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.VerifyAlignerRequest, _gateway_service_pb2.VerifyAlignerResponse]
+    """Judge an aligner on a collection's held-out pairs, against serving without it."""
+    CompareAligners: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.CompareAlignersRequest, _gateway_service_pb2.CompareAlignersResponse]
+    """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
     MeasureGap: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.MeasureGapRequest, _gateway_service_pb2.MeasureGapResponse]
     """Measure the gap between the modalities on a collection's pairs."""
     ListAligners: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]
@@ -97,6 +101,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Delete a collection and its items."""
     Evaluate: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.EvaluateRequest, _gateway_service_pb2.EvaluateResponse]  # type: ignore[assignment]
     """Judge retrieval over a collection's pairs."""
+    VerifyAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.VerifyAlignerRequest, _gateway_service_pb2.VerifyAlignerResponse]  # type: ignore[assignment]
+    """Judge an aligner on a collection's held-out pairs, against serving without it."""
+    CompareAligners: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.CompareAlignersRequest, _gateway_service_pb2.CompareAlignersResponse]  # type: ignore[assignment]
+    """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
     MeasureGap: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.MeasureGapRequest, _gateway_service_pb2.MeasureGapResponse]  # type: ignore[assignment]
     """Measure the gap between the modalities on a collection's pairs."""
     ListAligners: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]  # type: ignore[assignment]
@@ -198,6 +206,22 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.EvaluateResponse, _abc.Awaitable[_gateway_service_pb2.EvaluateResponse]]:
         """Judge retrieval over a collection's pairs."""
+
+    @_abc_1.abstractmethod
+    def VerifyAligner(
+        self,
+        request: _gateway_service_pb2.VerifyAlignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.VerifyAlignerResponse, _abc.Awaitable[_gateway_service_pb2.VerifyAlignerResponse]]:
+        """Judge an aligner on a collection's held-out pairs, against serving without it."""
+
+    @_abc_1.abstractmethod
+    def CompareAligners(
+        self,
+        request: _gateway_service_pb2.CompareAlignersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.CompareAlignersResponse, _abc.Awaitable[_gateway_service_pb2.CompareAlignersResponse]]:
+        """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
 
     @_abc_1.abstractmethod
     def MeasureGap(

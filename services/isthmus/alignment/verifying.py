@@ -1,0 +1,101 @@
+"""Judge aligners on a collection's held-out pairs: one that is there, or every method, fitted for the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+
+from isthmus.alignment.jobs import StopSignal
+from isthmus.core.aligners import Artefact, FitOptions, Label
+from isthmus.core.errors import CoreError
+from isthmus.core.guard import GuardLimits
+from isthmus.core.recipe import RawPairs, Verification, fit_and_judge, verify_artefact
+from isthmus.runtime.base.guard import GuardTerms
+
+__all__ = ["CollectionVerification", "Comparison", "compare_methods", "verify_on"]
+
+_CREATED_BY: Final = "isthmus CompareAligners"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionVerification:
+    """What a collection's held-out pairs say of an aligner."""
+
+    method: str
+    aligner: str
+    """`aligner_id@revision`; empty for one that was fitted for a comparison and is not kept."""
+    found: Verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a collection's held-out pairs say of several methods."""
+
+    judged: Sequence[CollectionVerification]
+    refused: Sequence[tuple[str, str]]
+    """Methods that could not be fitted, each with the reason."""
+
+    @property
+    def best(self) -> str:
+        """The method of the highest nDCG@10 over both modalities among those that keep the guard; empty for none."""
+        passed = {one.method: _ndcg(one.found) for one in self.judged if one.found.guard.ok}
+        return max(passed, key=passed.__getitem__, default="")
+
+
+def verify_on(pairs: RawPairs, artefact: Artefact, *, guard: GuardTerms, seed: int) -> CollectionVerification:
+    """Judge an aligner on the pairs that a fit to this collection would hold out.
+
+    Args:
+        pairs: Of a collection.
+        artefact: To judge.
+        guard: What it may cost the collection.
+        seed: Of the bootstrap.
+
+    Raises:
+        NotEnoughItemsError: There are too few pairs.
+        LeakError: One photo is on both sides of the split.
+        SpacesMismatchError: The collection is of other raw spaces.
+    """
+    learned, judged = pairs.split()
+    limits = GuardLimits(**asdict(guard))
+    found = verify_artefact(artefact, judged, learned=learned, limits=limits, seed=seed)
+    return CollectionVerification(method=artefact.manifest.method, aligner=artefact.space, found=found)
+
+
+def compare_methods(
+    pairs: RawPairs, methods: Sequence[str], *, options: FitOptions, guard: GuardTerms, stop: StopSignal
+) -> Comparison:
+    """Fit methods to the same pairs and judge all on the same others; nothing is kept.
+
+    Args:
+        pairs: Of a collection.
+        methods: Of FITTED_METHODS.
+        options: Of all fits; each method takes those that it has.
+        guard: What an aligner may cost the collection.
+        stop: Looked at between any two methods.
+
+    Raises:
+        NotEnoughItemsError: There are too few pairs for any method.
+        LeakError: One photo is on both sides of the split.
+    """
+    pairs.split()  # whatever is wrong with the pairs themselves is wrong for every method
+    limits = GuardLimits(**asdict(guard))
+    judged: list[CollectionVerification] = []
+    refused: list[tuple[str, str]] = []
+    for method in methods:
+        stop.check()
+        label = Label(aligner_id=method, created_by=_CREATED_BY, seed=options.seed)
+        try:
+            _, found = fit_and_judge(method, pairs, label=label, options=options, limits=limits)
+        except CoreError as error:
+            refused.append((method, str(error)))
+        else:
+            judged.append(CollectionVerification(method=method, aligner="", found=found))
+    return Comparison(judged=judged, refused=refused)
+
+
+def _ndcg(found: Verification) -> float:
+    return float(np.mean([found.after["mixed"][f"{query}_query"]["ndcg10"] for query in ("image", "text")]))
