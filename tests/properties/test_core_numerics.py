@@ -25,6 +25,7 @@ curves = st.builds(
     scale=st.floats(1e-3, 1),
     slope=st.floats(0.01, 10),
     intercept=st.floats(-20, 20),
+    tail=st.none() | st.floats(0.01, 10),
 )
 
 

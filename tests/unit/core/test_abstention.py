@@ -126,7 +126,7 @@ def test_nothing_to_judge_is_refused() -> None:
 
 
 def test_best_answers_are_judged_on_fresh_pairs(make_pairs: MakePairs) -> None:
-    """Held-out pairs of the same kind: the probability of the ten best answers is right within .05; a default has none."""
+    """On held-out pairs the probability of the ten best answers is right within .05; a default calibration has none."""
     pairs = make_pairs(count=600, captions=1, noise=1.0, seed=3)
     keys = pairs.image_keys
     calibration = fit_calibration(pairs.images[:300], pairs.texts[:300], image_keys=keys[:300], text_keys=keys[:300])

@@ -111,7 +111,7 @@ class Aligner(ABC):
     @property
     def index_dimension(self) -> int:
         """Length of an item row and of a query row."""
-        return self.dimension + (len(Modality) if self._offsets is not None else 0)
+        return self.dimension + (self._offsets.extra_dimension if self._offsets is not None else 0)
 
     def item_rows(self, x: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
         """Return what an inner-product index holds for items: (n, index_dimension) float32 for (n, d) raw rows.
@@ -120,7 +120,7 @@ class Aligner(ABC):
             ShapeError: `x` is not (n, d) with the dimension of that raw space.
         """
         aligned = self.align(x, modality)
-        return aligned if self._offsets is None else self._offsets.item_rows(aligned)
+        return aligned if self._offsets is None else self._offsets.item_rows(aligned, modality)
 
     def query_rows(self, x: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
         """Return what an inner-product index is asked with: (n, index_dimension) float32 for (n, d) raw rows.

@@ -1,13 +1,19 @@
-"""Hubness correction by item offsets, on top of any aligner.
+"""Hubness correction by item offsets and query locations, on top of any aligner.
 
-Some items are near to everything. CSLS (Conneau et al. 2018, "Word translation without parallel data", eq. 5) scores
-2 s(q, x) - r(q) - r(x), r the mean similarity to the nearest k of the other side. r(q) changes no ranking of one query
-and r(x) is fixed when the item is indexed, so it costs an inner product and one coordinate for each query modality:
+Some items are near to everything, and some queries are near to everything of one modality. CSLS (Conneau et al. 2018,
+"Word translation without parallel data", eq. 5) scores 2 s(q, x) - r(q) - r(x), r the mean similarity to the nearest
+10 of the other side. Here, with p the modality of the query and m that of the item,
 
-    item rows [x, -r_image(x)/2, -r_text(x)/2],   image queries [q, 1, 0],   text queries [q, 0, 1]
+    score = s(q, x) - r_p(x) / 2 - l_m(q) / 4
 
-where r_p(x) is the mean cosine of x to its nearest 10 among a sample of modality p from the fit. (The split by query
-modality is a reconstruction.) It is not monotone inside a modality: it is judged like an aligner, not like the merge.
+where r_p(x) is the mean cosine of x to its nearest 10 and l_m(q) that of q to its nearest 3 among a sample of modality
+p, or m, from the fit. r changes rankings, so it is judged like an aligner. l is one number a query and modality: it
+changes no ranking inside a modality, only how the two are merged. Both fit into an inner product:
+
+    item rows  [x, -r_image(x)/2, -r_text(x)/2, [m = image], [m = text]],
+    query rows [q, [p = image], [p = text], -l_image(q)/4, -l_text(q)/4].
+
+(The split by modality, l and its weight are a reconstruction.)
 
 Tensors: `hubness.image` (s, k) and `hubness.text` (t, k) float16, aligned unit rows.
 """
@@ -27,13 +33,16 @@ from isthmus.core.modality import Modality
 if TYPE_CHECKING:
     from isthmus.core.aligners.artefact import Tensor, Tensors
 
-__all__ = ["HUBNESS_NEIGHBOURS", "HUBNESS_SAMPLE_MAX", "ItemOffsets", "split_tensors"]
+__all__ = ["HUBNESS_NEIGHBOURS", "HUBNESS_SAMPLE_MAX", "LOCATION_NEIGHBOURS", "ItemOffsets", "split_tensors"]
 
 HUBNESS_NEIGHBOURS: Final = 10
 """Nearest sample vectors that an offset is the mean of."""
+LOCATION_NEIGHBOURS: Final = 3
+"""Nearest sample vectors that a query's location is the mean of."""
 HUBNESS_SAMPLE_MAX: Final = 1_000
 """Sample vectors a modality."""
 
+_LOCATION_WEIGHT: Final = 0.25
 _PREFIX: Final = "hubness."
 _SAME: Final = 0.999
 """Cosine from which a sample vector is taken for the item itself."""
@@ -77,34 +86,45 @@ class ItemOffsets:
         """Return the tensors by name."""
         return {f"{_PREFIX}{modality}": sample.astype(np.float16) for modality, sample in self.samples.items()}
 
-    def offsets(self, aligned: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return r, (n, 2) float32 for (n, k) unit rows: against the images, then against the texts.
+    @property
+    def extra_dimension(self) -> int:
+        """How many coordinates they add."""
+        return 2 * len(self.samples)
+
+    def item_rows(self, aligned: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+        """Return (n, k + 4): what an inner-product index holds for (n, k) aligned rows of `modality`."""
+        offsets = np.stack([-0.5 * self.nearest_mean(aligned, m, count=HUBNESS_NEIGHBOURS) for m in Modality], axis=1)
+        return np.concatenate([aligned, offsets, _indicator(modality, len(aligned))], axis=1)
+
+    def query_rows(self, aligned: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+        """Return (n, k + 4): what an inner-product index is asked with for (n, k) aligned rows of `modality`."""
+        locations = [-_LOCATION_WEIGHT * self.nearest_mean(aligned, m, count=LOCATION_NEIGHBOURS) for m in Modality]
+        return np.concatenate([aligned, _indicator(modality, len(aligned)), np.stack(locations, axis=1)], axis=1)
+
+    def nearest_mean(self, aligned: NDArray[np.float32], modality: Modality, *, count: int) -> NDArray[np.float32]:
+        """Return (n,) mean cosines of (n, k) unit rows to their nearest `count` in the sample of `modality`.
 
         A sample vector that is the row itself does not count: it would make the items of the fit look like hubs.
         """
-        found = np.empty((len(aligned), len(Modality)), dtype=np.float32)
+        sample = self.samples[modality]
+        found = np.empty(len(aligned), dtype=np.float32)
         for start in range(0, len(aligned), _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
-            for column, modality in enumerate(Modality):
-                scores = aligned[rows] @ self.samples[modality].T
-                same = (scores >= _SAME).sum(axis=1)
-                depth = min(HUBNESS_NEIGHBOURS + int(same.max(initial=0)), scores.shape[1])
-                best = -np.sort(np.partition(-scores, depth - 1, axis=1)[:, :depth], axis=1)
-                ranks = np.arange(depth)
-                counted = (ranks >= same[:, None]) & (ranks < same[:, None] + HUBNESS_NEIGHBOURS)
-                # Where everything is the row itself, it counts after all: a hub if ever there was one.
-                counted[~counted.any(axis=1)] = True
-                found[rows, column] = (best * counted).sum(axis=1) / counted.sum(axis=1)
+            scores = aligned[start : start + _BLOCK_ROWS] @ sample.T
+            same = (scores >= _SAME).sum(axis=1)
+            depth = min(count + int(same.max(initial=0)), scores.shape[1])
+            best = -np.sort(np.partition(-scores, depth - 1, axis=1)[:, :depth], axis=1)
+            ranks = np.arange(depth)
+            counted = (ranks >= same[:, None]) & (ranks < same[:, None] + count)
+            # Where everything is the row itself, it counts after all: a hub if ever there was one.
+            counted[~counted.any(axis=1)] = True
+            found[start : start + len(scores)] = (best * counted).sum(axis=1) / counted.sum(axis=1)
         return found
 
-    def item_rows(self, aligned: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n, k + 2): what an inner-product index holds for (n, k) aligned rows."""
-        return np.concatenate([aligned, -0.5 * self.offsets(aligned)], axis=1)
 
-    def query_rows(self, aligned: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
-        """Return (n, k + 2): what an inner-product index is asked with for (n, k) aligned rows of `modality`."""
-        chosen = np.array([modality is column for column in Modality], dtype=np.float32)
-        return np.concatenate([aligned, np.broadcast_to(chosen, (len(aligned), len(chosen)))], axis=1)
+def _indicator(modality: Modality, count: int) -> NDArray[np.float32]:
+    """Return (count, 2) rows that say which modality they are of."""
+    row = np.array([modality is column for column in Modality], dtype=np.float32)
+    return np.broadcast_to(row, (count, len(row)))
 
 
 def split_tensors(tensors: Tensors) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

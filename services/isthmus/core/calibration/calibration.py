@@ -13,6 +13,7 @@ unlike a probability neither saturates. (Calibrated merge, a reconstruction: doc
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ MODALITY_PAIRS: Final = tuple((query, item) for query in Modality for item in Mo
 
 _SCALE_MIN: Final = 1e-4
 _GAIN_MAX: Final = 1e6
+_TAIL_MIN: Final = 0.01
 
 
 class CalibrationSource(StrEnum):
@@ -63,6 +65,8 @@ class ScoreCurve:
     """Log-odds a unit of z, above 0."""
     intercept: float = 0.0
     """Log-odds at the location."""
+    tail: float | None = None
+    """From the location on z counts as tail * log(1 + z / tail), above 0; None leaves it a straight line."""
 
     def __post_init__(self) -> None:
         """Check that the line rises."""
@@ -72,14 +76,24 @@ class ScoreCurve:
         if self.scale <= 0.0 or self.slope <= 0.0 or not 1.0 / _GAIN_MAX <= self.slope / self.scale <= _GAIN_MAX:
             msg = "calibration: scale and slope must be positive and of moderate size"
             raise CoreError(msg)
+        if self.tail is not None and not _TAIL_MIN <= self.tail <= _GAIN_MAX:
+            msg = "calibration: tail must be positive and of moderate size"
+            raise CoreError(msg)
         if max(abs(self.location), abs(self.intercept)) > _GAIN_MAX:
             msg = "calibration: location and intercept must be of moderate size"
             raise CoreError(msg)
 
     def merge_score(self, scores: ArrayLike) -> NDArray[np.float64]:
-        """Return `slope * (scores - location) / scale + intercept`, strictly increasing for float32 scores."""
-        s = np.asarray(scores, dtype=np.float64)
-        return (s - self.location) * (self.slope / self.scale) + self.intercept
+        """Return `slope * z + intercept`, z with its tail; strictly increasing for float32 scores."""
+        z = (np.asarray(scores, dtype=np.float64) - self.location) / self.scale
+        return self.bent(z) * self.slope + self.intercept
+
+    def bent(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return z with its tail."""
+        if self.tail is None:
+            return z
+        bent: NDArray[np.float64] = np.where(z > 0.0, self.tail * np.log1p(np.maximum(z, 0.0) / self.tail), z)
+        return bent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +147,7 @@ class Calibration:
             "source": self.source.value,
             "curves": {
                 f"{query}_{item}": {
-                    "location": curve.location,
-                    "scale": curve.scale,
-                    "slope": curve.slope,
-                    "intercept": curve.intercept,
+                    name: value for name, value in dataclasses.asdict(curve).items() if value is not None
                 }
                 for (query, item), curve in sorted(self.curves.items())
             },

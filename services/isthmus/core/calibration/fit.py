@@ -31,6 +31,8 @@ _CANDIDATES: Final = 200
 """Best-scoring items a query that its curve is fitted on: the merge never decides about the rest."""
 _MATCHES_MINIMUM: Final = 32
 """Matches below which a modality pair has no curve of its own."""
+_TAIL: Final = 0.5
+"""Beyond the best impostor a score counts by its logarithm: own-modality outliers, near-duplicates, are no surprise."""
 _STRANGER_ROWS: Final = 1_000
 _SLOPE_MIN: Final = 0.01
 _TOLERANCE: Final = 1e-7
@@ -96,7 +98,8 @@ def fit_calibration(
         scores, matches = _candidates(query, item, sides=sides)
         if matches.sum() >= _MATCHES_MINIMUM:
             location, scale = standard[query, item]
-            lines[query, item] = _logistic((scores - location) / scale, matches)
+            plain = ScoreCurve(location=location, scale=scale, tail=_TAIL)
+            lines[query, item] = _logistic(plain.bent((scores - location) / scale), matches)
         elif query is item:
             lines[query, item] = lines[query, query.other]
         else:
@@ -104,7 +107,11 @@ def fit_calibration(
             raise NotEnoughItemsError(msg)
     curves = {
         pair: ScoreCurve(
-            location=standard[pair][0], scale=standard[pair][1], slope=lines[pair][0], intercept=lines[pair][1]
+            location=standard[pair][0],
+            scale=standard[pair][1],
+            slope=lines[pair][0],
+            intercept=lines[pair][1],
+            tail=_TAIL,
         )
         for pair in MODALITY_PAIRS
     }
