@@ -59,6 +59,8 @@ def _requests(collection: str) -> dict[str, Message]:
         "UpsertItems": pb.UpsertItemsRequest(
             collection=collection, items=[pb.UpsertItem(id="mine", text="mine")], request_id="r6"
         ),
+        "VerifyAligner": pb.VerifyAlignerRequest(collection=collection, aligner="identity"),
+        "CompareAligners": pb.CompareAlignersRequest(collection=collection),
         "MeasureGap": pb.MeasureGapRequest(collection=collection),
     }
 
