@@ -35,7 +35,6 @@ from isthmus.runtime.base.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from isthmus.runtime.base.guard import GuardTerms
 from isthmus.runtime.base.no_aligner import no_aligner
 
 __all__ = ["AlignmentEngine", "CollectionReport", "FitProgress"]
@@ -201,7 +200,7 @@ class AlignmentEngine:
             yield FitProgress(progress=_READ_SHARE, stage="fitting")
             fitted = await self._jobs.run(lambda _: _fitted(loaded, request))
             yield FitProgress(progress=_FITTED_SHARE, stage="verifying")
-            artefact = await self._jobs.run(lambda _: _verified(fitted, loaded.head.guard))
+            artefact = await self._jobs.run(lambda _: _verified(fitted, loaded.head))
             yield FitProgress(progress=_VERIFIED_SHARE, stage="saving")
             await self._jobs.run(lambda _: store.keep(tenant, artefact, request_id=request_id))
         yield FitProgress(progress=1.0, stage="done", artefact=artefact)
@@ -420,9 +419,9 @@ def _fitted(loaded: LoadedCollection, request: FitRequest) -> FittedPairs:
         return fit_pairs(raw_pairs(loaded), request)
 
 
-def _verified(fitted: FittedPairs, guard: GuardTerms) -> Artefact:
+def _verified(fitted: FittedPairs, head: CollectionHead) -> Artefact:
     with translated():
-        return verify_fitted(fitted, guard=guard)
+        return verify_fitted(fitted, active=head.aligner, guard=head.guard)
 
 
 def _measured(
@@ -434,12 +433,19 @@ def _measured(
 
 def _judged(loaded: LoadedCollection, artefact: Artefact, seed: int) -> CollectionVerification:
     with translated():
-        return verify_on(raw_pairs(loaded), artefact, guard=loaded.head.guard, seed=seed)
+        return verify_on(raw_pairs(loaded), artefact, active=loaded.head.aligner, guard=loaded.head.guard, seed=seed)
 
 
 def _compared(loaded: LoadedCollection, methods: Sequence[str], options: FitOptions, stop: StopSignal) -> Comparison:
     with translated():
-        return compare_methods(raw_pairs(loaded), methods, options=options, guard=loaded.head.guard, stop=stop)
+        return compare_methods(
+            raw_pairs(loaded),
+            methods,
+            options=options,
+            active=loaded.head.aligner,
+            guard=loaded.head.guard,
+            stop=stop,
+        )
 
 
 def _check_method(method: str, *, field: str) -> None:

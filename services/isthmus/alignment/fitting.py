@@ -99,15 +99,16 @@ def fit_pairs(pairs: RawPairs, request: FitRequest) -> FittedPairs:
     return FittedPairs(artefact=artefact, learned=learned, judged=judged if enough else None)
 
 
-def verify_fitted(fitted: FittedPairs, *, guard: GuardTerms) -> Artefact:
+def verify_fitted(fitted: FittedPairs, *, active: Artefact | None, guard: GuardTerms) -> Artefact:
     """Return the artefact with its report on the held-out pairs; without one when they are too few to judge by.
 
     Args:
         fitted: What was fitted.
+        active: The collection's aligner, which it is judged against.
         guard: What an aligner may cost the collection.
     """
     if fitted.judged is None:
         return fitted.artefact
     limits = GuardLimits(**asdict(guard))
-    found = verify_artefact(fitted.artefact, fitted.judged, learned=fitted.learned, limits=limits)
+    found = verify_artefact(fitted.artefact, fitted.judged, learned=fitted.learned, baseline=active, limits=limits)
     return with_report(fitted.artefact, found)

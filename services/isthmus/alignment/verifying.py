@@ -45,12 +45,15 @@ class Comparison:
         return max(passed, key=passed.__getitem__, default="")
 
 
-def verify_on(pairs: RawPairs, artefact: Artefact, *, guard: GuardTerms, seed: int) -> CollectionVerification:
+def verify_on(
+    pairs: RawPairs, artefact: Artefact, *, active: Artefact | None, guard: GuardTerms, seed: int
+) -> CollectionVerification:
     """Judge an aligner on the pairs that a fit to this collection would hold out.
 
     Args:
         pairs: Of a collection.
         artefact: To judge.
+        active: The collection's aligner, which it is judged against; itself when it is the active one already.
         guard: What it may cost the collection.
         seed: Of the bootstrap.
 
@@ -61,12 +64,18 @@ def verify_on(pairs: RawPairs, artefact: Artefact, *, guard: GuardTerms, seed: i
     """
     learned, judged = pairs.split()
     limits = GuardLimits(**asdict(guard))
-    found = verify_artefact(artefact, judged, learned=learned, limits=limits, seed=seed)
+    found = verify_artefact(artefact, judged, learned=learned, baseline=active, limits=limits, seed=seed)
     return CollectionVerification(method=artefact.manifest.method, aligner=artefact.space, found=found)
 
 
 def compare_methods(
-    pairs: RawPairs, methods: Sequence[str], *, options: FitOptions, guard: GuardTerms, stop: StopSignal
+    pairs: RawPairs,
+    methods: Sequence[str],
+    *,
+    options: FitOptions,
+    active: Artefact | None,
+    guard: GuardTerms,
+    stop: StopSignal,
 ) -> Comparison:
     """Fit methods to the same pairs and judge all on the same others; nothing is kept.
 
@@ -74,6 +83,7 @@ def compare_methods(
         pairs: Of a collection.
         methods: Of FITTED_METHODS.
         options: Of all fits; each method takes those that it has.
+        active: The collection's aligner, which all are judged against.
         guard: What an aligner may cost the collection.
         stop: Looked at between any two methods.
 
@@ -89,7 +99,7 @@ def compare_methods(
         stop.check()
         label = Label(aligner_id=method, created_by=_CREATED_BY, seed=options.seed)
         try:
-            _, found = fit_and_judge(method, pairs, label=label, options=options, limits=limits)
+            _, found = fit_and_judge(method, pairs, label=label, options=options, baseline=active, limits=limits)
         except CoreError as error:
             refused.append((method, str(error)))
         else:

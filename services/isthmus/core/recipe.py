@@ -117,9 +117,12 @@ class Verification:
     """What held-out pairs say of an aligner."""
 
     before: Mapping[str, Any]
-    """Figures without it: identity where the raw spaces are one, nothing across the modalities where they are two."""
+    """Figures of what is served without it: the active aligner; else raw embeddings where the raw spaces are one, and
+    nothing across the modalities where they are two."""
     after: Mapping[str, Any]
     """Figures with it."""
+    against: str
+    """The active aligner that `before` is of; empty when there was none."""
     guard: GuardVerdict
     reliability: Mapping[tuple[Modality, Modality], Reliability]
     """Of the ten best answers a query; empty without a fitted calibration."""
@@ -136,6 +139,7 @@ class Verification:
         return {
             "before": dict(self.before),
             "after": dict(self.after),
+            "against": self.against,
             "guard": self.guard.to_dict(),
             "calibration": {
                 "ece": self.ece,
@@ -174,22 +178,30 @@ def fit_and_judge(
     *,
     label: Label,
     options: FitOptions | None = None,
+    baseline: Artefact | None = None,
     limits: GuardLimits | None = None,
 ) -> tuple[Artefact, Verification]:
     """Fit, calibrate and judge; the artefact carries what held-out pairs said of it.
+
+    Arguments are those of `fit_calibrated` and `verify_artefact`.
 
     Raises:
         CoreError: As `fit_calibrated`, `RawPairs.split` and `verify_artefact`.
     """
     learned, judged = pairs.split()
     artefact = fit_calibrated(method, learned, label=label, options=options)
-    found = verify_artefact(artefact, judged, learned=learned, limits=limits, seed=label.seed)
+    found = verify_artefact(artefact, judged, learned=learned, baseline=baseline, limits=limits, seed=label.seed)
     return with_report(artefact, found), found
 
 
 def with_report(artefact: Artefact, found: Verification) -> Artefact:
     """Return the artefact with what held-out pairs said of it: the figures with it, and what they are held against."""
-    report = dict(found.after) | {"before": dict(found.before), "guard": found.guard.to_dict(), "ece": found.ece}
+    report = dict(found.after) | {
+        "before": dict(found.before),
+        "against": found.against,
+        "guard": found.guard.to_dict(),
+        "ece": found.ece,
+    }
     return artefact.with_findings(calibration=artefact.manifest.calibration, report=report)
 
 
@@ -198,15 +210,17 @@ def verify_artefact(
     judged: RawPairs,
     *,
     learned: RawPairs | None = None,
+    baseline: Artefact | None = None,
     limits: GuardLimits | None = None,
     seed: int = 0,
 ) -> Verification:
-    """Judge an aligner on pairs it has not seen, against serving without it.
+    """Judge an aligner on pairs it has not seen, against what is served without it.
 
     Args:
         artefact: What would be promoted.
         judged: Held-out items; at least 16 pair keys.
         learned: Items that the searcher would estimate a calibration from where there is none; None takes `judged`.
+        baseline: The aligner that is active now; None when raw embeddings are compared.
         limits: Of the guard; None takes the defaults.
         seed: Of the bootstrap.
 
@@ -224,19 +238,18 @@ def verify_artefact(
     seen = learned or judged
     joined = judged.image_space == judged.text_space
     raw = {Modality.IMAGE: paired.images, Modality.TEXT: paired.texts}
-    before = ServedRows(
-        queries=raw,
-        items=raw,
-        codes=corpus.codes,
-        calibration=_estimated(None, seen) if joined else Calibration.default(),
-        joined=joined,
-    )
-    queries = {modality: aligner.query_rows(rows, modality) for modality, rows in raw.items()}
-    items = {modality: aligner.item_rows(rows, modality) for modality, rows in raw.items()}
-    calibration = aligner.calibration
-    if calibration is None:
-        calibration = _estimated(aligner, seen)
-    after = ServedRows(queries=queries, items=items, codes=corpus.codes, calibration=calibration)
+    if baseline is not None:
+        before = _served(load_aligner(baseline), raw, codes=corpus.codes, seen=seen)
+    else:
+        before = ServedRows(
+            queries=raw,
+            items=raw,
+            codes=corpus.codes,
+            calibration=_estimated(None, seen) if joined else Calibration.default(),
+            joined=joined,
+        )
+    after = _served(aligner, raw, codes=corpus.codes, seen=seen)
+    queries, items, calibration = after.queries, after.items, after.calibration
     figures_before, figures_after = judge_queries(before), judge_queries(after)
     pair_count = len(corpus.paired_keys)
 
@@ -255,6 +268,7 @@ def verify_artefact(
     return Verification(
         before=summarise(figures_before, pair_count=pair_count),
         after=summarise(figures_after, pair_count=pair_count),
+        against="" if baseline is None else baseline.space,
         guard=judge_guard(figures_before, figures_after, corpus=corpus, limits=limits, seed=seed),
         reliability=judged_answers(NEIGHBOURS),
         best_reliability=judged_answers(1),
@@ -263,6 +277,23 @@ def verify_artefact(
 
 def _mean_ece(found: Mapping[tuple[Modality, Modality], Reliability]) -> float | None:
     return float(np.mean([one.ece for one in found.values()])) if found else None
+
+
+def _served(
+    aligner: Aligner,
+    raw: Mapping[Modality, NDArray[np.float32]],
+    *,
+    codes: Mapping[Modality, NDArray[np.int64]],
+    seen: RawPairs,
+) -> ServedRows:
+    """Return how items are served with an aligner that is active."""
+    calibration = aligner.calibration
+    return ServedRows(
+        queries={modality: aligner.query_rows(rows, modality) for modality, rows in raw.items()},
+        items={modality: aligner.item_rows(rows, modality) for modality, rows in raw.items()},
+        codes=codes,
+        calibration=_estimated(aligner, seen) if calibration is None else calibration,
+    )
 
 
 def _fitted_calibration(aligner: Aligner, pairs: RawPairs) -> Calibration | None:

@@ -209,6 +209,22 @@ async def test_an_aligner_is_judged_on_what_its_fit_held_out(config: AlignmentCo
         await engine.verify("acme", "photos", "other", min_revision=0, seed=0)
 
 
+async def test_an_aligner_is_judged_against_the_active_one(config: AlignmentConfig, make_items: MakeItems) -> None:
+    """What is served now is what may not get worse: against itself an aligner gains nothing."""
+    reader = MemoryReader(make_items())
+    engine = await started(config, reader)
+    artefact = (await fit(engine))[-1].artefact
+    assert artefact is not None
+    assert artefact.manifest.report["against"] == ""
+    assert artefact.manifest.report["guard"]["ok"]
+    reader.aligner = artefact
+    again, _ = await engine.verify("acme", "photos", "mine", min_revision=0, seed=0)
+    assert again.found.against == artefact.space
+    assert again.found.before == again.found.after
+    assert not again.found.guard.ok
+    assert "nDCG@10 over both modalities: +0.000" in again.found.guard.reasons[0]
+
+
 async def test_methods_are_compared_on_one_split(config: AlignmentConfig, make_items: MakeItems) -> None:
     """Nothing is kept; a method that cannot be fitted has its reason; the best keeps the guard."""
     engine = await started(config, MemoryReader(make_items()))
