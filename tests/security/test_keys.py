@@ -119,7 +119,7 @@ def test_as_many_keys_as_the_limit_are_taken() -> None:
         ring.find("999")
         best_s = min(best_s, time.perf_counter() - started_s)
     assert len(ring) == KEYS_MAX_COUNT
-    assert best_s < 0.002  # measured: 0.0001
+    assert best_s < 0.002  # measured: 0.00004
 
 
 @pytest.mark.parametrize("offered", ["0", "1", "49", "stranger", "", "0" * 4096])
@@ -171,7 +171,7 @@ async def test_a_changed_file_is_used_within_five_seconds_and_a_broken_one_is_no
         mended_s = await until(lambda: current._value.get() == 1)
         assert (await any_call(channel, STATUS, key="the-new-one")).code == "OK"
         assert (await any_call(channel, STATUS, key=KEYS["reader"])).reason == "KEY_UNKNOWN"
-    assert max(broken_s, mended_s) < 5  # measured: 1.1
+    assert max(broken_s, mended_s) < 5  # measured: 1.0
 
 
 def test_a_broken_file_stops_the_start(tmp_path: Path) -> None:

@@ -264,10 +264,9 @@ async def test_a_replaced_certificate_is_used_within_five_seconds_and_no_call_is
                     await asyncio.sleep(0.05)
                 waits.append(time.monotonic() - started_s)
             ended.set()
-    # Any failed call would have raised out of the task group. The client's own retry is not what saved them: refused
-    # handshakes are counted by nobody, so the certificates were good all along.
+    # Any failed call would have raised out of the task group.
     assert calls > 100
-    assert max(waits) < 5  # measured: 1.2
+    assert max(waits) < 5  # measured: 1.04, over 1,040 calls
 
 
 async def test_a_broken_pair_leaves_the_old_one_in_use_and_is_said(
@@ -355,7 +354,7 @@ async def test_a_callers_certificate_is_replaced_without_losing_a_call(pki: Pki,
             await encode(ENCODE, timeout=5)
             release.set()
             await call
-        assert time.monotonic() - started_s < 5  # measured: 1.1
+        assert time.monotonic() - started_s < 5  # measured: 1.0
         assert len(seen) > 2
     finally:
         await server.drain(grace_s=0)

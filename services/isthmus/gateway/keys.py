@@ -26,7 +26,7 @@ from isthmus.runtime.base.reload import UnusableFileError
 __all__ = ["Key", "KeyRing", "Role", "parse_keys"]
 
 KEYS_MAX_COUNT: Final = 1_000
-"""Every call is compared with every key: a thousand take about 0.2 ms."""
+"""Every call is compared with every key: a thousand take about 0.05 ms."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Final = frozenset({"sha256", "tenant", "role", "name", "expires"})
 _REQUIRED: Final = ("sha256", "tenant", "role")
