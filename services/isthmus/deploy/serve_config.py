@@ -71,6 +71,8 @@ def ray_environment(settings: ServeSettings) -> dict[str, str]:
         "RAY_AUTH_MODE": settings.auth,
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(settings.message_max_bytes),
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(settings.message_max_bytes),
+        # Ray gives its workers a niceness of 15: everything else on the node would come before the encoders.
+        "RAY_worker_niceness": "0",
         # Ray reports usage to its makers unless told not to.
         "RAY_USAGE_STATS_ENABLED": "0",
     }

@@ -86,6 +86,7 @@ def test_one_setting_chooses_the_ingress() -> None:
     assert not [name for name in classic if "HAPROXY" in name or "HA_PROXY" in name or "THROUGHPUT" in name]
     for variables in (tuned, classic):
         assert variables["RAY_AUTH_MODE"] == "token"
+        assert variables["RAY_worker_niceness"] == "0"
         assert variables["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"] == str(16 * 1024 * 1024)
 
 
