@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import numpy as np
 import typer
 
-from isthmus.cli.embeddings import EmbeddingsFile, numerics, read_pairs
+from isthmus.cli.align_collection import (
+    OptionalCollection,
+    compare_collection,
+    fit_collection,
+    one_file,
+    verify_collection,
+)
+from isthmus.cli.embeddings import EMBEDDINGS, numerics, read_pairs
 from isthmus.cli.failures import CommandError, UsageError, reporting
 from isthmus.cli.local import unwritable
-from isthmus.cli.options import Json
+from isthmus.cli.options import Address, Json
 from isthmus.cli.output import facts, note, percent, print_json, print_table, table
 from isthmus.cli.progress import share_bar
+from isthmus.cli.report import Report, require_folder, write_report
+from isthmus.client import FitOptions as CollectionOptions
 
 if TYPE_CHECKING:
     from isthmus.core.aligners import Artefact, FitOptions
@@ -26,6 +35,7 @@ _TWO_SPACES: Final = ("unnamed-image@00000000", "unnamed-text@00000000")
 _CREATED_BY: Final = "isthmus align fit"
 _COLUMNS: Final = ("i2t R@1", "t2i R@1", "mixed R@10", "nDCG@10", "own share", "hubness")
 
+OptionalEmbeddings = Annotated[Path | None, EMBEDDINGS]
 Space = typer.Option(metavar="ENCODER@REVISION", help="Their raw space; needed before a mesh can use the aligner.")
 ImageSpace = Annotated[str, Space]
 TextSpace = Annotated[str, Space]
@@ -37,8 +47,9 @@ Epsilon = Annotated[float, typer.Option(min=0.0, max=1.0, help="How far the guar
 
 
 def fit(
-    embeddings: EmbeddingsFile,
     method: Annotated[str, typer.Option(metavar="M", help="identity, shift, center, standardize, procrustes, cca, …")],
+    embeddings: OptionalEmbeddings = None,
+    collection: OptionalCollection = None,
     strength: Strength = 1.0,
     dimension: Dimension = None,
     by_sigma: Annotated[bool, typer.Option("--by-sigma", help="Weigh spectral coordinates by their sigma.")] = False,
@@ -55,13 +66,25 @@ def fit(
     text_space: TextSpace = "",
     epsilon: Epsilon = 0.02,
     seed: Seed = 0,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Fit an aligner to four fifths of the pairs, judge it on the others, and write its artefact.
 
     Which pairs are held out follows from their keys alone, so `align verify` on the same file judges on the same ones.
     """
+    if collection is not None and embeddings is None:
+        options = CollectionOptions(
+            strength=None if strength == 1.0 else strength,
+            dimension=dimension or 0,
+            by_sigma=by_sigma,
+            lift=lift,
+            hubness=hubness,
+        )
+        fit_collection(collection, method=method, name=name, options=options, seed=seed, address=address, json=json)
+        return
     with reporting(as_json=json), numerics("`isthmus align fit`"):
+        embeddings = one_file(embeddings, collection)
         from isthmus.core.aligners import FitOptions, Label
         from isthmus.core.guard import GuardLimits
         from isthmus.core.recipe import fit_and_judge
@@ -70,14 +93,14 @@ def fit(
         if folder.exists():
             msg = f"{folder} is there already"
             raise UsageError(msg, hint="name a new folder with --out")
-        options = FitOptions(
+        chosen = FitOptions(
             strength=strength, dimension=dimension, by_sigma=by_sigma, lift=lift, hubness=hubness, seed=seed
         )
         artefact, found = fit_and_judge(
             method,
             _pairs(embeddings, image_space, text_space),
             label=Label(aligner_id=name or method, created_by=_CREATED_BY, seed=seed),
-            options=options,
+            options=chosen,
             limits=GuardLimits(epsilon=epsilon),
         )
         try:
@@ -100,8 +123,11 @@ def fit(
 
 
 def verify(
-    embeddings: EmbeddingsFile,
-    aligner: Annotated[Path, typer.Option(metavar="DIR", help="Holds manifest.json and aligner.safetensors.")],
+    aligner: Annotated[
+        str, typer.Option(metavar="DIR|ALIGNER", help="A folder with its artefact; with --collection, its name.")
+    ],
+    embeddings: OptionalEmbeddings = None,
+    collection: OptionalCollection = None,
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Judge on every pair: the aligner was fitted to none of this file.")
     ] = False,
@@ -109,15 +135,20 @@ def verify(
     text_space: TextSpace = "",
     epsilon: Epsilon = 0.02,
     seed: Seed = 0,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Judge an aligner on held-out pairs: retrieval before and after, calibration, and what the guard says."""
+    if collection is not None and embeddings is None:
+        verify_collection(collection, aligner, seed=seed, address=address, json=json)
+        return
     with reporting(as_json=json), numerics("`isthmus align verify`"):
+        embeddings = one_file(embeddings, collection)
         from isthmus.core.aligners import Artefact
         from isthmus.core.guard import GuardLimits
         from isthmus.core.recipe import verify_artefact
 
-        artefact = Artefact.load(aligner)
+        artefact = Artefact.load(Path(aligner))
         pairs = _pairs(embeddings, image_space, text_space, artefact=artefact)
         learned, judged = (pairs, pairs) if all_pairs else pairs.split()
         found = verify_artefact(artefact, judged, learned=learned, limits=GuardLimits(epsilon=epsilon), seed=seed)
@@ -129,33 +160,43 @@ def verify(
 
 
 def compare(
-    embeddings: EmbeddingsFile,
+    embeddings: OptionalEmbeddings = None,
+    collection: OptionalCollection = None,
     methods: Annotated[
         str, typer.Option(metavar="M,…", help="Which ones, separated by commas.", show_default="all")
     ] = "",
     hubness: Hubness = False,
     epsilon: Epsilon = 0.02,
     seed: Seed = 0,
+    address: Address = None,
+    report: Report = None,
     json: Json = False,
 ) -> None:
-    """Fit every method to the same pairs and judge all on the same others; nothing is written."""
+    """Fit every method to the same pairs and judge all on the same others; no aligner is written."""
+    wanted = tuple(method.strip() for method in methods.split(",") if method.strip())
+    if collection is not None and embeddings is None:
+        compare_collection(collection, methods=wanted, hubness=hubness, seed=seed, address=address, json=json)
+        return
     with reporting(as_json=json), numerics("`isthmus align compare`"):
+        embeddings = one_file(embeddings, collection)
         from isthmus.core.aligners import FITTED_METHODS, FitOptions
 
-        chosen = [method.strip() for method in methods.split(",") if method.strip()] or list(FITTED_METHODS)
+        chosen = list(wanted) or list(FITTED_METHODS)
         unknown = sorted(set(chosen) - set(FITTED_METHODS))
         if unknown:
             msg = f"--methods: {', '.join(unknown)}; there are {', '.join(FITTED_METHODS)}"
             raise UsageError(msg)
+        require_folder(report)
         pairs = _pairs(embeddings, "", "")
         pairs.split()  # whatever is wrong with the pairs themselves is wrong for every method
         options = FitOptions(hubness=hubness, seed=seed)
-        judged: dict[str, Verification] = {}
+        fitted: dict[str, tuple[Artefact, Verification]] = {}
         refused: dict[str, str] = {}
         with share_bar() as tell:
             for done, method in enumerate(chosen):
                 tell(done / len(chosen), method)
-                _judge(method, pairs, options, epsilon=epsilon, judged=judged, refused=refused)
+                _judge(method, pairs, options, epsilon=epsilon, fitted=fitted, refused=refused)
+        judged = {method: found for method, (_, found) in fitted.items()}
         if json:
             print_json(
                 {
@@ -163,8 +204,12 @@ def compare(
                     "refused": refused,
                 }
             )
-            return
-        _show_all(judged, refused)
+        else:
+            _show_all(judged, refused)
+        if report is not None:
+            from isthmus.evaluation.report import compared_contents
+
+            write_report(report, compared_contents(embeddings.name, pairs, fitted, refused=refused, seed=seed))
 
 
 def _judge(
@@ -173,7 +218,7 @@ def _judge(
     options: FitOptions,
     *,
     epsilon: float,
-    judged: dict[str, Verification],
+    fitted: dict[str, tuple[Artefact, Verification]],
     refused: dict[str, str],
 ) -> None:
     from isthmus.core.aligners import Label
@@ -183,9 +228,7 @@ def _judge(
 
     label = Label(aligner_id=method, created_by=_CREATED_BY, seed=options.seed)
     try:
-        _, judged[method] = fit_and_judge(
-            method, pairs, label=label, options=options, limits=GuardLimits(epsilon=epsilon)
-        )
+        fitted[method] = fit_and_judge(method, pairs, label=label, options=options, limits=GuardLimits(epsilon=epsilon))
     except CoreError as error:
         refused[method] = str(error)
 

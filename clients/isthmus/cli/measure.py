@@ -14,9 +14,11 @@ from isthmus.cli.measure_collection import measure_collection
 from isthmus.cli.options import Address, Json
 from isthmus.cli.output import note, percent, print_json, print_table, table
 from isthmus.cli.progress import share_bar
+from isthmus.cli.report import Report, require_folder, write_report
 
 if TYPE_CHECKING:
     from isthmus.core.gap import DirectionRetrieval, DistanceComparison, Figure, GapReport, GapRetrieval
+    from isthmus.evaluation.report import ReportContents
 
 __all__ = ["Sample", "Seed", "measure", "measured"]
 
@@ -41,6 +43,7 @@ def measure(
     distances: Annotated[
         bool, typer.Option("--distances", help="Also compare cosine, Euclidean, Manhattan and chi-square.")
     ] = False,
+    report: Report = None,
     address: Address = None,
     json: Json = False,
 ) -> None:
@@ -49,7 +52,7 @@ def measure(
     Every figure comes with its 95 % interval by pair key and, where that means something, with what two halves of one
     modality show: the noise floor.
     """
-    if collection is not None and embeddings is None:
+    if collection is not None and embeddings is None and report is None:
         measure_collection(
             collection,
             aligner=aligner,
@@ -62,13 +65,17 @@ def measure(
         return
     with reporting(as_json=json), numerics("`isthmus measure`"):
         if embeddings is None or collection is not None or aligner:
-            msg = "name either --embeddings, or --collection, where --aligner belongs"
+            msg = "name either --embeddings, where --report belongs, or --collection, where --aligner belongs"
             raise UsageError(msg)
-        report = measured(read_pairs(embeddings), seed=seed, sample=sample, distances=distances)
+        require_folder(report)
+        pairs = read_pairs(embeddings)
+        found = measured(pairs, seed=seed, sample=sample, distances=distances)
         if json:
-            print_json(report.to_dict())
+            print_json(found.to_dict())
         else:
-            _show(report)
+            _show(found)
+        if report is not None:
+            write_report(report, _contents(embeddings.name, pairs, found))
 
 
 def measured(pairs: PairedEmbeddings, *, seed: int, sample: int, distances: bool = False) -> GapReport:
@@ -91,6 +98,14 @@ def measured(pairs: PairedEmbeddings, *, seed: int, sample: int, distances: bool
             distances=distances,
             progress=lambda stage: tell(min(next(steps) / _STEPS_COUNT, 1.0), stage),
         )
+
+
+def _contents(subject: str, pairs: PairedEmbeddings, gap: GapReport) -> ReportContents:
+    from isthmus.core.gap import Corpus
+    from isthmus.evaluation.report import ReportContents, View
+
+    corpus = Corpus.of(pairs.images, pairs.texts, image_keys=pairs.image_keys, text_keys=pairs.text_keys)
+    return ReportContents(subject=subject, before=View.of(corpus, gap=gap))
 
 
 def _show(report: GapReport) -> None:
