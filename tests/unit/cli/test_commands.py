@@ -48,7 +48,7 @@ ISSUE_COMMANDS = {
 }
 SETTINGS_COMMANDS = {"deploy serve-config", "deploy ray-environment"}
 """What they print is a file for another program."""
-OFFLINE_COMMANDS = {"align fit", "align verify", "align compare", "compare encoders", "keys new", *SETTINGS_COMMANDS}
+OFFLINE_COMMANDS = {"compare encoders", "keys new", *SETTINGS_COMMANDS}
 
 
 def _commands() -> dict[str, list[str]]:
@@ -334,6 +334,27 @@ def test_a_measurement_shows_one_number_a_measure(filled: Isthmus, gateway: Smal
     for arguments in ((), ("-c", "pets", "--embeddings", "a.npz"), ("--embeddings", "a.npz", "--aligner", ALIGNER)):
         done = filled("measure", *arguments)
         assert (done.status, done.stderr.startswith("error: name either --embeddings")) == (2, True)
+
+
+def test_an_aligner_is_fitted_verified_and_compared_in_the_mesh(filled: Isthmus, gateway: SmallGateway) -> None:
+    """With --collection the mesh does the work; a table or one document comes back, and what the guard says."""
+    done = filled("align", "fit", "-c", "pets", "--method", "cca", "--dimension", "8", "--hubness")
+    assert "isthmus align promote cca@0000000000000001 --collection pets" in done.stderr
+    options = gateway.requests["FitAligner"][0].options
+    assert (options.dimension, options.hubness, options.HasField("strength")) == (8, True, False)
+    done = filled("align", "verify", "-c", "pets", "--aligner", ALIGNER)
+    assert re.search(r"heads +25\.0 % +25\.0 % +75\.0 % / 75\.0 %", done.stdout)
+    assert "the guard refuses: hubness growth: too much" in done.stderr
+    found = filled("align", "verify", "-c", "pets", "--aligner", ALIGNER, "--json").json()
+    assert (found["guard"]["ok"], found["calibration"]["ece"], found["aligner"]) == (False, 0.0, ALIGNER)
+    done = filled("align", "compare", "-c", "pets", "--methods", "center, cca,spectral")
+    assert re.search(r"center .* passes", done.stdout)
+    assert "not fitted: spectral: too few pairs" in done.stderr
+    found = filled("align", "compare", "-c", "pets", "--methods", "center,cca", "--json").json()
+    assert (found["best"], list(found["methods"]), found["refused"]) == ("center", ["center"], {"cca": "too few pairs"})
+    for command in (("verify", "--aligner", "a"), ("compare",), ("fit", "--method", "cca")):
+        done = filled("align", *command)
+        assert (done.status, done.stderr) == (2, "error: name either --embeddings or --collection (USAGE)\n")
 
 
 def test_a_rollback_shows_the_collection(filled: Isthmus) -> None:

@@ -1,0 +1,127 @@
+"""`isthmus align fit|verify|compare --collection`: the mesh works, this shows."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from isthmus.cli.failures import UsageError, reporting
+from isthmus.cli.options import connect
+from isthmus.cli.output import facts, note, percent, print_json, print_table, table
+from isthmus.cli.progress import share_bar
+from isthmus.client import FitOptions, VerificationReport
+
+__all__ = ["OptionalCollection", "compare_collection", "fit_collection", "one_file", "verify_collection"]
+
+OptionalCollection = Annotated[
+    str | None, typer.Option("--collection", "-c", metavar="NAME", help="A collection of a running mesh.")
+]
+
+_COLUMNS: Final = ("i2t R@1", "t2i R@1", "mixed R@10", "nDCG@10", "own share", "hubness")
+
+
+def one_file(embeddings: Path | None, collection: str | None) -> Path:
+    """Return the file to work on, where it is the only source that is named.
+
+    Raises:
+        UsageError: A collection is named too, or nothing.
+    """
+    if embeddings is None or collection is not None:
+        msg = "name either --embeddings or --collection"
+        raise UsageError(msg)
+    return embeddings
+
+
+def fit_collection(
+    collection: str, *, method: str, name: str, options: FitOptions, seed: int, address: str | None, json: bool
+) -> None:
+    """Fit an aligner in the mesh; it is kept there."""
+    with reporting(as_json=json), connect(address) as client:
+        with share_bar() as tell:
+            made = client.fit_aligner(
+                collection,
+                aligner_id=name or method,
+                method=method,
+                options=options,
+                seed=seed,
+                progress=lambda step: tell(step.progress, step.stage),
+            )
+        report: dict[str, Any] = json_module.loads(made.manifest_json)["report"]
+        if json:
+            print_json({"aligner": made.aligner, "method": made.method} | report)
+            return
+        facts([("aligner", made.aligner), ("judged on", f"{report.get('n', 0)} pairs")])
+        for reason in report.get("guard", {}).get("reasons", ()):
+            note(f"the guard refuses: {reason}")
+        note(f"make it active with: isthmus align promote {made.aligner} --collection {collection}")
+
+
+def verify_collection(collection: str, aligner: str, *, seed: int, address: str | None, json: bool) -> None:
+    """Judge an aligner on the collection's held-out pairs."""
+    with reporting(as_json=json), connect(address) as client:
+        found = client.verify_aligner(collection, aligner, seed=seed)
+        if json:
+            print_json(_document(found))
+            return
+        report = json_module.loads(found.report_json)
+        facts([("aligner", found.aligner), ("judged on", f"{found.pairs} pairs"), ("revision", found.revision)])
+        rows = [("before", *_row(report["before"])), (found.method, *_row(report["after"]))]
+        print_table(table("", *_COLUMNS, right=_COLUMNS), rows)
+        _tell_guard("the guard", found)
+
+
+def compare_collection(
+    collection: str, *, methods: tuple[str, ...], hubness: bool, seed: int, address: str | None, json: bool
+) -> None:
+    """Fit every method to the collection's pairs and judge all on the same held-out ones."""
+    with reporting(as_json=json), connect(address) as client:
+        found = client.compare_aligners(collection, methods=methods, hubness=hubness, seed=seed)
+        if json:
+            print_json(
+                {
+                    "methods": {report.method: json_module.loads(report.report_json) for report in found.reports},
+                    "refused": dict(found.refused),
+                    "best": found.best or None,
+                    "revision": found.revision,
+                }
+            )
+            return
+        rows: list[tuple[object, ...]] = []
+        for report in found.reports:
+            document = json_module.loads(report.report_json)
+            if not rows:
+                rows.append(("before", *_row(document["before"]), ""))
+            verdict = "passes" if report.guard_ok else "refused"
+            rows.append((report.method, *_row(document["after"]), verdict))
+        print_table(table("method", *_COLUMNS, "guard", right=_COLUMNS), rows)
+        for report in found.reports:
+            _tell_guard(report.method, report)
+        for method, reason in found.refused.items():
+            note(f"not fitted: {method}: {reason}")
+        note(f"best: {found.best}" if found.best else "no method keeps the guard")
+
+
+def _document(found: VerificationReport) -> dict[str, Any]:
+    report: dict[str, Any] = json_module.loads(found.report_json)
+    return {"aligner": found.aligner, "revision": found.revision} | report
+
+
+def _tell_guard(name: str, found: VerificationReport) -> None:
+    for reason in found.guard_reasons:
+        note(f"{name} refuses: {reason}" if name == "the guard" else f"{name}: {reason}")
+    if found.guard_ok and name == "the guard":
+        note("the guard lets it pass")
+
+
+def _row(summary: Any) -> tuple[str, ...]:
+    """Return one table row; where there are two figures, those of image and of text queries."""
+    image, text = (summary["mixed"][f"{query}_query"] for query in ("image", "text"))
+    return (
+        percent(summary["recall"]["i2t"]["r1"]),
+        percent(summary["recall"]["t2i"]["r1"]),
+        *(f"{percent(image[key])} / {percent(text[key])}" for key in ("r10", "ndcg10", "own_share")),
+        f"{summary['hubness']:.2f}",
+    )
