@@ -174,10 +174,13 @@ def compare(
 ) -> None:
     """Fit every method to the same pairs and judge all on the same others; no aligner is written."""
     wanted = tuple(method.strip() for method in methods.split(",") if method.strip())
-    if collection is not None and embeddings is None:
+    if collection is not None and embeddings is None and report is None:
         compare_collection(collection, methods=wanted, hubness=hubness, seed=seed, address=address, json=json)
         return
     with reporting(as_json=json), numerics("`isthmus align compare`"):
+        if collection is not None and report is not None:
+            msg = "--report: belongs to --embeddings; the page needs the vectors themselves"
+            raise UsageError(msg)
         embeddings = one_file(embeddings, collection)
         from isthmus.core.aligners import FITTED_METHODS, FitOptions
 

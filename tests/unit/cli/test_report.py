@@ -52,8 +52,10 @@ def test_a_page_that_cannot_be_written_stops_the_command_first(
     assert done.json()["error"]["reason"] == "UNWRITABLE_FILE"
 
 
-def test_a_collection_has_no_page_yet(isthmus: Isthmus) -> None:
+@pytest.mark.parametrize("command", [["measure"], ["align", "compare"]], ids=["measure", "compare"])
+def test_a_collection_has_no_page_yet(command: list[str], isthmus: Isthmus) -> None:
     """The page needs the vectors, which a mesh does not hand out: the command says where --report belongs."""
-    done = isthmus("measure", "--collection", "photos", "--report", "gap.html")
-    assert done.status != 0
-    assert "--embeddings, where --report belongs" in done.stderr
+    done = isthmus(*command, "--collection", "photos", "--report", "gap.html")
+    assert done.status == 2
+    assert "--embeddings" in done.stderr
+    assert "--report" in done.stderr
