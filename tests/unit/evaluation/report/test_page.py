@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from isthmus.evaluation.report import ReportContents, draw_pictures, render_report
+from isthmus.evaluation.report.figures import standalone
 from isthmus.evaluation.report.measures import MEASURES
 from isthmus.evaluation.report.words import interval, percent, shown
 
@@ -141,6 +143,19 @@ def test_the_verdict_of_the_guard_stands_beside_each_method(full: ReportContents
     assert "spectral could not be fitted no figures dimension: must be from 1 to 23" in page
     assert full.chosen is full.methods[0]
     assert "1 of 2 methods may be used: center." in page
+
+
+def test_a_picture_stands_alone_as_a_file(full: ReportContents) -> None:
+    """Well-formed SVG with its colours for light and dark inside, and nothing from elsewhere."""
+    for picture in draw_pictures(full).values():
+        drawn = standalone(picture)
+        root = ET.fromstring(drawn)  # noqa: S314 - our own drawing
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.findtext("{http://www.w3.org/2000/svg}title") == picture.alt
+        assert "prefers-color-scheme:dark" in drawn
+        assert drawn.count("http") == 1  # the name of the format
+        for name in re.findall(r"var\((--\w+)\)", drawn):
+            assert f"{name}:#" in drawn
 
 
 def test_hostile_names_stay_text(full: ReportContents) -> None:
