@@ -557,7 +557,7 @@ class Aligner(_message.Message):
     aligner: _builtins.str
     """Output only. `aligner_id@revision`: also the name of its aligned space."""
     method: _builtins.str
-    """Output only. How it maps: identity, center, heads."""
+    """Output only. How it maps: identity, shift, center, standardize, procrustes, cca, ridge, spectral, transport or heads."""
     image_space: _builtins.str
     """Output only. Raw space of the images it accepts."""
     text_space: _builtins.str
@@ -789,13 +789,13 @@ class GapFigures(_message.Message):
     separability: _builtins.float
     """Output only. Held-out accuracy of a linear classifier of the modality, in [0, 1]."""
     itr: _builtins.float
-    """Output only. Image queries: share of texts among what a mixed corpus answers first, over their share of it."""
+    """Output only. Image queries whose nearest other item is an image, over those where it is a text; 1 is balanced."""
     tir: _builtins.float
-    """Output only. Text queries: the same of images."""
+    """Output only. Text queries whose nearest other item is a text, over those where it is an image."""
     tmr: _builtins.float
-    """Output only. Mean rank of the first text for image queries."""
+    """Output only. Mean rank of the best text for image queries, 1 is first."""
     imr: _builtins.float
-    """Output only. Mean rank of the first image for text queries."""
+    """Output only. Mean rank of the best image for text queries."""
     alignment: _builtins.float
     """Output only. Mean squared distance of pairs."""
     uniformity: _builtins.float
@@ -807,7 +807,7 @@ class GapFigures(_message.Message):
     paired_cosine: _builtins.float
     """Output only. Mean cosine of pairs."""
     rsum: _builtins.float
-    """Output only. Sum of R@1, R@5 and R@10 in both directions, in [0, 6]."""
+    """Output only. Sum of R@1, R@5 and R@10 in both directions, in percent points, in [0, 600]."""
     def __init__(
         self,
         *,
