@@ -35,7 +35,9 @@ def new(
     tenant: Annotated[str, typer.Option(help="Whose data its holder sees.", metavar="NAME")],
     role: Annotated[
         Literal["reader", "writer", "admin"],
-        typer.Option(help="reader searches and embeds, writer stores and fits too, admin manages collections and promotes too."),
+        typer.Option(
+            help="reader searches and embeds, writer stores and fits too, admin manages collections and promotes too."
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="What to call it.", metavar="NAME")] = None,
     expires: Annotated[
