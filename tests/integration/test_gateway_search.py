@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import grpc
@@ -29,15 +30,16 @@ from tests.unit.gateway.mesh import GatewayMesh, gateway_mesh, png
 ONE_SPACE = "dual@00000000000000aa"
 
 
-def _dual() -> dict[str, DummyEncoder]:
-    """Return two encoders of one raw space, as a dual encoder has."""
-    return {modality.value: DummyEncoder(modality, space=ONE_SPACE) for modality in Modality}
+def _dual_mesh(data_dir: Path) -> AbstractAsyncContextManager[GatewayMesh]:
+    """Start a gateway whose two encoders share one raw space, as a dual encoder's towers do."""
+    image, text = (DummyEncoder(modality, space=ONE_SPACE) for modality in (Modality.IMAGE, Modality.TEXT))
+    return gateway_mesh(data_dir=data_dir, image=image, text=text)
 
 
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[GatewayMesh]:
     """A collection of one raw space with ten pairs of a text and an image."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as running:
+    async with _dual_mesh(tmp_path) as running:
         await create(running, "things")
         items = [text_item(f"t{number}", f"text {number}", pair_key=f"p{number}") for number in range(10)]
         items += [image_item(f"i{number}", png(number), pair_key=f"p{number}") for number in range(10)]
@@ -196,7 +198,7 @@ async def _fit(mesh: GatewayMesh, aligner_id: str, method: str) -> common_pb2.Al
 
 async def test_an_aligner_is_fitted_listed_promoted_and_used(tmp_path: Path) -> None:
     """From fitting with progress to a search in its space; promotion must be asked for with open eyes."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
+    async with _dual_mesh(tmp_path) as mesh:
         await create(mesh, "things")
         items = [text_item(f"t{number}", f"text {number}", pair_key=f"p{number}") for number in range(120)]
         items += [image_item(f"i{number}", png(number), pair_key=f"p{number}") for number in range(120)]
@@ -231,7 +233,7 @@ async def test_an_aligner_is_fitted_listed_promoted_and_used(tmp_path: Path) -> 
 
 async def test_an_aligner_of_other_spaces_is_refused(tmp_path: Path) -> None:
     """A collection cannot start with an aligner that does not take its raw spaces."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
+    async with _dual_mesh(tmp_path) as mesh:
         await create(mesh, "things")
         (ack,) = await upsert(mesh, request("r1", [text_item("t", "t", pair_key="p"), image_item("i", png(1))]))
         await search(mesh, text="x", min_revision=ack.revision)
@@ -257,7 +259,7 @@ async def test_a_collection_is_evaluated(mesh: GatewayMesh, *, through_search: b
 
 async def test_both_ways_of_evaluating_agree(tmp_path: Path) -> None:
     """On a collection that one list of answers cannot hold, every figure through search is the exact one."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
+    async with _dual_mesh(tmp_path) as mesh:
         await create(mesh, "things")
         items = [
             text_item(f"t{number}-{k}", f"text {number} {k}", pair_key=f"p{number}")
@@ -294,7 +296,7 @@ def _figures(report: common_pb2.EvaluationReport) -> dict[str, float]:
 
 async def test_an_evaluation_needs_pairs(tmp_path: Path) -> None:
     """Without one pair there is nothing to judge by, either way."""
-    async with gateway_mesh(data_dir=tmp_path, **_dual()) as mesh:
+    async with _dual_mesh(tmp_path) as mesh:
         await create(mesh, "things")
         (ack,) = await upsert(mesh, request("r1", [text_item("t", "t", pair_key="p")]))
         for through_search in (False, True):
