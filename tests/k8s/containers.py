@@ -115,7 +115,7 @@ class Container:
         if self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGTERM)
             try:
-                self._process.wait(10)
+                self._process.wait(3)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

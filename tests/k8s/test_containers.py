@@ -127,12 +127,13 @@ def _ray(machine: Machine, group: str) -> None:
     else:
         changed["address"] = f"127.0.0.1:{ports[6379]}"
     changes = Changes({"isthmus-gcs:6379": f"127.0.0.1:{machine.port('isthmus-gcs')}"})
-    scratch = machine.folder / f"{group}-scratch"
-    scratch.mkdir()
+    scratch = machine.folder  # Ray adds a folder a node; HAProxy takes no socket path beyond 97 letters
     here = {
         # On one machine the nodes share an address, so that what is one port in a pod must be three.
         "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(own[8000]),
         "RAY_SERVE_WORKER_PROXY_GRPC_PORT": str(own[9000]),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(machine.port("fallback-http")),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(machine.port("fallback-grpc")),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(machine.port(f"{group}-haproxy-metrics")),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(machine.port(f"{group}-haproxy-stats")),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
@@ -191,7 +192,8 @@ def _gateway(machine: Machine) -> None:
         {
             "/run/isthmus": str(run),
             "isthmus-cache:6379": f"127.0.0.1:{machine.port('isthmus-cache')}",
-            "isthmus-ray:9000": f"127.0.0.1:{machine.port('encoders-9000')}",
+            "isthmus-ray-encoders:9000": f"127.0.0.1:{machine.port('encoders-9000')}",
+            "isthmus-ray-index:9000": f"127.0.0.1:{machine.port('index-9000')}",
             **{f"{EVERYWHERE}:{there}": f"127.0.0.1:{here}" for there, here in ports.items()},
             EVERYWHERE: "127.0.0.1",
             "9090": str(ports[9090]),
@@ -232,6 +234,7 @@ def _ask_guard(
         with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 - our own address
             return int(reply.status)
     except urllib.error.HTTPError as error:
+        print(path, error.code, error.read().decode(errors="replace")[-2000:])  # what a failing test wants to know
         return error.code
 
 
@@ -296,7 +299,7 @@ def test_the_mesh_becomes_ready_and_finds_what_it_stored(machine: Machine) -> No
             EVERYWHERE: "127.0.0.1",
             "/data/": f"{machine.folder}/data/",
             "/tmp/isthmus-cache": f"{machine.folder}/weights",  # noqa: S108 - a path of the pod
-            "127.0.0.1:9000": f"127.0.0.1:{machine.port('encoders-9000')}",
+            "127.0.0.1:9000": f"127.0.0.1:{machine.port('index-9000')}",
             "port: 8000": f"port: {machine.port('head-8000')}",
             "port: 9000": f"port: {machine.port('head-9000')}",
         }

@@ -127,6 +127,8 @@ def test_services_are_headless(folder: Path) -> None:
         "isthmus-cache",
         "isthmus-gateway",
         "isthmus-gcs",
+        "isthmus-ray-encoders",
+        "isthmus-ray-index",
     ]
     assert {service["spec"]["clusterIP"] for service in render(folder).of("Service")} == {"None"}
 

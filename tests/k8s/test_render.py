@@ -18,7 +18,6 @@ RAY_SERVICE = {
     "rayClusterConfig",
     "rayClusterDeletionDelaySeconds",
     "serveConfigV2",
-    "serveService",
     "upgradeStrategy",
 }
 RAY_CLUSTER = {
@@ -63,7 +62,7 @@ def test_pods_in_the_rayservice_are_valid(folder: Path) -> None:
 
 @everything
 def test_the_rayservice_holds_fields_of_kuberay_only(folder: Path) -> None:
-    """No field is misspelt, start parameters are strings, and the serve service is headless."""
+    """No field is misspelt, start parameters are strings, and the head has the port that KubeRay looks for."""
     spec = render(folder).ray
     cluster = spec["rayClusterConfig"]
     assert set(spec) == RAY_SERVICE
@@ -72,7 +71,6 @@ def test_the_rayservice_holds_fields_of_kuberay_only(folder: Path) -> None:
     assert all(set(group) == WORKERS for group in cluster["workerGroupSpecs"])
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-    assert spec["serveService"]["spec"]["clusterIP"] == "None"
     assert "serve" in {port["name"] for port in cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]}
 
 
