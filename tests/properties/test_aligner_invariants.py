@@ -47,6 +47,7 @@ def fitted(method: str, pairs: FitPairs, **options: Any) -> Aligner:
     return load_aligner(fit_artefact(method, pairs, label=LABEL, options=FitOptions(**options)))
 
 
+@settings(deadline=None)
 @given(pairs=pair_sets())
 def test_identity_is_exact(pairs: FitPairs) -> None:
     """Not one bit changes."""
@@ -72,6 +73,7 @@ def test_no_row_depends_on_its_batch(method: str, *, hubness: bool, pairs: FitPa
         assert np.abs(np.linalg.norm(aligner.align(x, modality), axis=1) - 1.0).max() < 1e-3
 
 
+@settings(deadline=None)
 @given(pairs=pair_sets())
 def test_centring_sets_the_gap_to_zero_before_rows_are_scaled(pairs: FitPairs) -> None:
     """The artefact's means are the means of what it was fitted on."""
@@ -81,6 +83,7 @@ def test_centring_sets_the_gap_to_zero_before_rows_are_scaled(pairs: FitPairs) -
         assert np.abs(left.mean(axis=0)).max() < 1e-6
 
 
+@settings(deadline=None)
 @given(pairs=pair_sets(), strength=st.floats(0.0, 1.0))
 def test_a_shift_closes_its_share_of_the_gap_before_rows_are_scaled(pairs: FitPairs, strength: float) -> None:
     """(1 - s) of the vector between the centroids is left; at s = 0 the aligner returns its input."""

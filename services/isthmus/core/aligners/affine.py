@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from isthmus.core.aligners.artefact import Artefact, Tensors
 from isthmus.core.aligners.base import Aligner, checked_rows, require_one_space, unit_rows
@@ -91,18 +91,34 @@ class Affine:
         """
         if self.weight is None:
             return unit_rows(self._prepared(x), fallback=x)
+        weight, bias = self._folded()
         aligned = np.empty((len(x), self.dimension), dtype=np.float32)
         for start in range(0, len(x), _BLOCK_ROWS):
             block = aligned[start : start + _BLOCK_ROWS]
-            np.matmul(self._prepared(x[start : start + _BLOCK_ROWS]), self.weight.T, out=block)
-            if self.bias is not None:
-                block += self.bias
-            norm = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
+            np.matmul(x[start : start + _BLOCK_ROWS], weight.T, out=block)
+            if bias is not None:
+                block += bias
+            norm = np.sqrt(np.einsum("ij,ij->i", block, block))
             lost = norm <= _NORM_MIN
-            block[lost] = 1.0
-            norm[lost] = self.dimension**0.5
-            block /= norm[:, None].astype(np.float32)
+            if lost.any():
+                block[lost] = 1.0
+                norm[lost] = self.dimension**0.5
+            block *= (1.0 / norm)[:, None]
         return aligned
+
+    def _folded(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return weight and bias with mean and scale folded in: one pass less over wide rows."""
+        weight = self._wide(self.weight, 0.0)
+        if self.scale is not None:
+            weight = weight * self.scale
+        if self.mean is None and (self.bias is None or not self.bias.any()):
+            return weight.astype(np.float32), None
+        bias = self._wide(self.bias, 0.0) - weight @ self._wide(self.mean, np.zeros(self.raw_dimension))
+        return weight.astype(np.float32), bias.astype(np.float32)
+
+    @staticmethod
+    def _wide(part: NDArray[np.float32] | None, absent: ArrayLike) -> NDArray[np.float64]:
+        return np.asarray(absent if part is None else part, dtype=np.float64)
 
     def _prepared(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         y = x if self.mean is None else x - self.mean

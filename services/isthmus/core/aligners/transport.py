@@ -36,7 +36,7 @@ __all__ = ["TRANSPORT_NEIGHBOURS", "TransportAligner", "TransportFit", "fit_tran
 
 TRANSPORT_NEIGHBOURS: Final = 50
 
-_BATCH_DEFAULT: Final = 500
+_BATCH_DEFAULT: Final = 250
 _ANCHORS_MAX: Final = 5_000
 _ITERATIONS_MAX: Final = 20
 _TOLERANCE: Final = 1e-6
