@@ -53,7 +53,8 @@ def evaluate_retrieval(
         ShapeError: A dimension is not the aligner's.
     """
     pairs = paired_rows({Modality.IMAGE: images.pair_keys, Modality.TEXT: texts.pair_keys}, pair_limit=pair_limit)
-    vectors = _aligned(images, texts, aligner)
+    vectors = _item_rows(images, texts, aligner)
+    asked = _query_rows(images, texts, aligner) if aligner is not None and aligner.corrects_hubness else vectors
     if calibration is None:
         calibration = aligner.calibration if aligner is not None else None
     if calibration is None:
@@ -61,7 +62,7 @@ def evaluate_retrieval(
 
     recall = {
         query: cross_modal_recall(
-            vectors[query][pairs.rows[query]],
+            asked[query][pairs.rows[query]],
             vectors[query.other],
             query_codes=pairs.codes[query][pairs.rows[query]],
             item_codes=pairs.codes[query.other],
@@ -70,7 +71,12 @@ def evaluate_retrieval(
     }
     mixed = {
         query: mixed_retrieval(
-            pairs.rows[query], query=query, vectors=vectors, codes=pairs.codes, calibration=calibration
+            pairs.rows[query],
+            query=query,
+            vectors=vectors,
+            codes=pairs.codes,
+            calibration=calibration,
+            query_vectors=asked[query],
         )
         for query in Modality
     }
@@ -86,18 +92,25 @@ def evaluate_retrieval(
     return Evaluation(report=report, calibration=calibration)
 
 
-def _aligned(
+def _item_rows(
     images: ModalityItems, texts: ModalityItems, aligner: Aligner | None
 ) -> dict[Modality, NDArray[np.float32]]:
     if aligner is not None:
         return {
-            Modality.IMAGE: aligner.align(images.vectors, Modality.IMAGE),
-            Modality.TEXT: aligner.align(texts.vectors, Modality.TEXT),
+            Modality.IMAGE: aligner.item_rows(images.vectors, Modality.IMAGE),
+            Modality.TEXT: aligner.item_rows(texts.vectors, Modality.TEXT),
         }
     if images.vectors.shape[1] != texts.vectors.shape[1]:
         msg = "vectors: images and texts are of two raw spaces; an aligner must join them first"
         raise SpacesMismatchError(msg)
     return {Modality.IMAGE: images.vectors, Modality.TEXT: texts.vectors}
+
+
+def _query_rows(images: ModalityItems, texts: ModalityItems, aligner: Aligner) -> dict[Modality, NDArray[np.float32]]:
+    return {
+        Modality.IMAGE: aligner.query_rows(images.vectors, Modality.IMAGE),
+        Modality.TEXT: aligner.query_rows(texts.vectors, Modality.TEXT),
+    }
 
 
 def _estimated(

@@ -14,7 +14,7 @@ def accept_aligner(files: AlignerFiles, settings: CollectionSettings) -> Aligner
     """Check an artefact that a caller wants to make active.
 
     Raises:
-        InvalidArgumentError: ARTEFACT_DAMAGED.
+        InvalidArgumentError: ARTEFACT_DAMAGED; or INVALID_FIELD, a hubness correction without a fitted calibration.
         FailedPreconditionError: ALIGNER_SPACES_MISMATCH; metadata holds the spaces.
     """
     try:
@@ -22,6 +22,10 @@ def accept_aligner(files: AlignerFiles, settings: CollectionSettings) -> Aligner
     except (ArtefactError, SpacesMismatchError) as error:
         msg = "the aligner's artefact is damaged or of an unknown kind"
         raise InvalidArgumentError(msg, reason="ARTEFACT_DAMAGED") from error
+    if aligner.corrects_hubness and aligner.calibration is None:
+        # A searcher estimates a calibration from items against items, and an item's row is not a query's.
+        msg = "an aligner that corrects hubness needs a fitted calibration; fit it again with one"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "aligner"})
     for modality in settings.modalities:
         accepted, space = aligner.raw_space(modality), settings.space(modality)
         if accepted != space or aligner.raw_dimension(modality) != settings.dimension(modality):

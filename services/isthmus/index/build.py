@@ -108,7 +108,7 @@ class _SegmentBuilder:
         for start in range(0, rows.num_rows, _ALIGN_ROWS):
             part = rows.slice(start, _ALIGN_ROWS)
             raw = embedding_rows(part["embedding"], self._dimension)
-            self._vectors.append(raw if self._aligner is None else self._aligner.align(raw, self._modality))
+            self._vectors.append(raw if self._aligner is None else self._aligner.item_rows(raw, self._modality))
             # A copy: a slice would keep the whole batch, embeddings and all, in memory.
             self._items.append(part.select(ITEM_COLUMNS).take(pa.array(np.arange(part.num_rows))))
             self._rows += part.num_rows

@@ -67,7 +67,7 @@ def search_snapshot(
     """
     wanted = _wanted_modalities(snapshot, queries, modality=modality, space=space, item_modality=item_modality)
     started_s = time.perf_counter()
-    aligned = np.ascontiguousarray(snapshot.align(queries, modality))
+    aligned = np.ascontiguousarray(snapshot.query_rows(queries, modality))
     aligned_s = time.perf_counter()
     # One modality by itself needs no calibration, but a fitted one also tells a probability.
     needed = len(wanted) > 1 or snapshot.calibration.source is CalibrationSource.FITTED
@@ -159,6 +159,8 @@ def _merge(snapshot: Snapshot, found: Sequence[_Candidates], query: int, top_k: 
     """Merge the candidates of one query; each list is sorted by a score that its merge score only stretches."""
     merge_scores = np.concatenate([candidates.merge_scores[query] for candidates in found])
     first_width = found[0].scores.shape[1]
+    # A cosine leaves [-1, 1] only because canonical rows have unit norm within float16 rounding.
+    is_offset = snapshot.aligner is not None and snapshot.aligner.corrects_hubness
     neighbors: list[Neighbor] = []
     for position in np.argsort(-merge_scores, kind="stable")[:top_k].tolist():
         candidates, place = (found[0], position) if position < first_width else (found[1], position - first_width)
@@ -170,8 +172,7 @@ def _merge(snapshot: Snapshot, found: Sequence[_Candidates], query: int, top_k: 
         neighbors.append(
             Neighbor(
                 item=snapshot.item(part.segment, int(candidates.rows[query, place])),
-                # Canonical rows have unit norm within float16 rounding only.
-                score=min(1.0, max(-1.0, score)),
+                score=score if is_offset else min(1.0, max(-1.0, score)),
                 calibrated_score=float(merge_scores[position]),
                 probability=None if probabilities is None else float(probabilities[query, place]),
             )

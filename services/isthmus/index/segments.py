@@ -43,7 +43,7 @@ class Segment:
 
     Args:
         modality: Of its items.
-        vectors: Parts of (n, d) float32, aligned, n at least 1; FAISS keeps the only copy.
+        vectors: Parts of (n, d) float32, item rows of the aligner, n at least 1; FAISS keeps the only copy.
         items: n rows with ITEM_COLUMNS.
     """
 

@@ -71,9 +71,9 @@ class Snapshot:
             text_count=self.count(Modality.TEXT),
         )
 
-    def align(self, rows: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
-        """Map raw vectors, (n, d) float32, into the space that is searched."""
-        return rows if self.aligner is None else self.aligner.align(rows, modality)
+    def query_rows(self, raw: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+        """Return what the structures are asked with for raw vectors, (n, d) float32."""
+        return raw if self.aligner is None else self.aligner.query_rows(raw, modality)
 
     def find(self, ids: Sequence[str]) -> list[Place | None]:
         """Return where each id is, None where it is not."""

@@ -448,7 +448,9 @@ class Neighbor(_message.Message):
     CALIBRATED_SCORE_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Output only. Cosine similarity in the space that was searched, in [-1, 1]."""
+    """Output only. Cosine similarity in the space that was searched, in [-1, 1]; under an aligner that corrects hubness
+    it is lowered by the offsets of item and query, and may lie a little outside.
+    """
     calibrated_score: _builtins.float
     """Output only. What a mixed result is ordered by: the calibrated match score, in logits when `probability` is set and
     in standard deviations otherwise.

@@ -51,6 +51,7 @@ def mixed_retrieval(
     vectors: Mapping[Modality, NDArray[np.float32]],
     codes: Mapping[Modality, NDArray[np.int64]],
     calibration: Calibration,
+    query_vectors: NDArray[np.float32] | None = None,
 ) -> MixedRetrieval:
     """Rank all images and texts together for each query, by the calibrated merge (docs/methods.md).
 
@@ -60,18 +61,20 @@ def mixed_retrieval(
     Args:
         query_rows: (q,) rows of `vectors[query]` that are queries. Each must match an item of the other modality.
         query: Modality of the queries.
-        vectors: Per modality (n, d) float32, rows unit-norm, aligned.
+        vectors: Per modality (n, d) float32, the aligner's item rows.
         codes: Per modality (n,) codes of pair keys.
         calibration: Makes the scores of both modalities comparable.
+        query_vectors: (n, d) float32, the aligner's query rows of `vectors[query]`; None where both are the same.
     """
     other = query.other
     own_count = len(vectors[query])
+    asking = vectors[query] if query_vectors is None else query_vectors
     item_codes = np.concatenate([codes[query], codes[other]])
     is_own = np.arange(len(item_codes)) < own_count
     ranks, ndcg, share = (np.empty(len(query_rows)) for _ in range(3))
     for block in _blocks(len(query_rows), len(item_codes)):
         rows = query_rows[block]
-        asked = vectors[query][rows]
+        asked = asking[rows]
         merged = np.concatenate(
             [calibration.merge_scores(asked @ vectors[item].T, query=query, item=item) for item in (query, other)],
             axis=1,
