@@ -133,6 +133,9 @@ def _arguments(name: str, application: ApplicationSettings, settings: ServeSetti
         }
     else:
         arguments["store_dir"] = settings.store
+        if name == "index_writer":
+            # An upgrade of the cluster runs two of them for minutes: the one that callers do not reach yet must wait.
+            arguments["claim"] = "first_call"
     return arguments | dict(application.service)
 
 

@@ -49,6 +49,9 @@ class IndexConfig(ServerConfig):
     where each look costs a request a collection, one a tenant and one more."""
     epoch_interval_s: float = Field(default=5.0, gt=0.0, le=3600.0)
     """How often a writer that has nothing to commit looks whether another one has taken over the store."""
+    claim: Literal["start", "first_call"] = "start"
+    """When a writer takes the store from the one before it: when it starts, and then never again; or when it is called
+    first, so that one that waits beside the active one, as in a blue/green upgrade, leaves that alone."""
     revision_wait_s: float = Field(default=5.0, ge=0.0)
     """How long a read waits for its `min_revision` at most."""
     search_threads: int = Field(default=os.cpu_count() or 1, ge=1, le=256)

@@ -7,6 +7,7 @@ on every table (`AppendTable.claim`).
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ class WriterEpoch:
     def __init__(self, table: AppendTable, number: int) -> None:
         self._table = table
         self.number = number
-        self._superseded = False
+        self._superseded_s: float | None = None
 
     @classmethod
     def take(cls, paths: StorePaths, *, durable: bool, keep_versions_s: float) -> WriterEpoch:
@@ -60,11 +61,17 @@ class WriterEpoch:
     @property
     def superseded(self) -> bool:
         """True once this writer knows of a later one."""
-        return self._superseded
+        return self._superseded_s is not None
+
+    @property
+    def superseded_s(self) -> float | None:
+        """Return since when, on the clock of `time.monotonic`; None while it knows of none."""
+        return self._superseded_s
 
     def lose(self) -> None:
         """Know that a later writer has laid its claim on a table."""
-        self._superseded = True
+        if self._superseded_s is None:
+            self._superseded_s = time.monotonic()
 
     def check(self) -> None:
         """Make sure that no other writer has taken the store before this call. One request to an object store.
@@ -73,6 +80,6 @@ class WriterEpoch:
             SupersededError: another one has.
             OSError: the store cannot be read.
         """
-        if self._superseded or self._table.latest_version() != self.number:
-            self._superseded = True
+        if self.superseded or self._table.latest_version() != self.number:
+            self.lose()
             raise SupersededError

@@ -124,6 +124,8 @@ class GroupCommitter:
                 with the same request id. NOT_READY; another writer has taken over.
             NotFoundError: COLLECTION_NOT_FOUND; the collection was deleted meanwhile.
         """
+        if self._epoch.superseded:  # asked first: a writer that takes the store again closes what it opened before
+            raise SupersededError
         if self._closed:
             raise _deleted_meanwhile()
         if self._queued_rows + mutation.rows > self._config.queue_max_rows:

@@ -255,7 +255,7 @@ def build(config: IndexConfig) -> Hosted:
             ),
             warm=writer.start,
             close=writer.close,
-            probe=lambda: writer.list_collections(context.DEFAULT_TENANT),
+            probe=writer.probe,
         )
     searcher = SearcherEngine(config)
     return Hosted(

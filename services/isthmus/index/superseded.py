@@ -8,7 +8,7 @@ __all__ = ["SupersededError"]
 
 
 class SupersededError(UnavailableError):
-    """NOT_READY; this writer acknowledges nothing more. The same request may be repeated at the new one."""
+    """NOT_READY; this writer acknowledges nothing more in this turn. The request may be repeated at the new one."""
 
     def __init__(self) -> None:
         super().__init__("another writer has taken over this store", reason="NOT_READY", retry_after_s=1.0)

@@ -33,6 +33,7 @@ from isthmus.index.promotion import PromotionTerms, check_promotion
 from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
 from isthmus.index.superseded import SupersededError
+from isthmus.index.turn import WriterTurn
 from isthmus.index.writer_lock import WriterLock
 from isthmus.runtime.base.errors import (
     InvalidArgumentError,
@@ -67,6 +68,7 @@ class WriterEngine:
         self._paths = StorePaths.at(config.store_dir, config.object_store)
         self._durable = config.durability == "power"
         self._lock = WriterLock(config.store_dir) if isinstance(config.store_dir, Path) else None
+        self._turn = WriterTurn(self._take, renewable=config.claim == "first_call")
         self._epoch: WriterEpoch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._commit_threads = ThreadPoolExecutor(_COMMIT_THREADS, thread_name_prefix="index-commit")
@@ -79,41 +81,39 @@ class WriterEngine:
         self._ready = False
 
     async def start(self) -> None:
-        """Take the store from any writer before this one, and read what it holds, but no vectors.
+        """Make ready: take the store, or only look at it when the first call is to take it.
 
         Raises:
             UnavailableError: NOT_READY; another writer holds the store, or has taken it meanwhile.
                 BACKEND_UNAVAILABLE; the store cannot be reached.
         """
-        started_s = time.monotonic()
         if self._lock is not None:
             self._lock.acquire()
-        try:
-            self._epoch = await self.offload(
-                lambda: WriterEpoch.take(
-                    self._paths, durable=self._durable, keep_versions_s=self._config.keep_versions_s
-                )
-            )
-            for tenant in await self.offload(self._paths.tenants):
-                await self._catalog(tenant)
-        except (OSError, ValueError) as error:
-            raise _unreachable() from error
+        if self._config.claim == "start":
+            await self._turn.epoch()
+        else:
+            try:
+                await self.offload(self._paths.tenants)
+            except (OSError, ValueError) as error:
+                raise _unreachable() from error
+            log.info("store found; the first call takes it")
         self._ready = True
-        self._watching = asyncio.create_task(self._watch())
-        seconds = round(time.monotonic() - started_s, 3)
-        log.info(
-            "store opened",
-            extra=fields(collections=len(self._collections), epoch=self._epoch.number, seconds=seconds),
-        )
+
+    async def probe(self) -> None:
+        """Fail when starting again would help: a writer that any call lets take the store is well without it.
+
+        Raises:
+            UnavailableError: NOT_READY; it is not open, or another writer has taken the store for good.
+        """
+        self._check_ready()
+        if self._config.claim == "start":
+            await self._turn.epoch()
 
     async def close(self) -> None:
         """Commit what waits, then let go of the store."""
         self._ready = False
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        for collection in self._collections.values():
-            await collection.close()
+        await self._turn.close()
+        await self._close_collections()
         self._commit_threads.shutdown()
         self._maintain_threads.shutdown()
         if self._lock is not None:
@@ -136,7 +136,7 @@ class WriterEngine:
             FailedPreconditionError: ALIGNER_SPACES_MISMATCH.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused. NOT_READY; another writer has taken over.
         """
-        epoch = self._check_ready()
+        epoch = await self._current_epoch()
         check_name(tenant, field="tenant")
         check_name(name, field="name")
         check_request_id(request_id)
@@ -172,7 +172,7 @@ class WriterEngine:
             NotFoundError: COLLECTION_NOT_FOUND, unless this very request deleted it.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused. NOT_READY; another writer has taken over.
         """
-        epoch = self._check_ready()
+        epoch = await self._current_epoch()
         check_name(tenant, field="tenant")
         check_name(name, field="name")
         check_request_id(request_id)
@@ -193,7 +193,7 @@ class WriterEngine:
 
     async def list_collections(self, tenant: str) -> tuple[CollectionInfo, ...]:
         """Return a tenant's collections by name."""
-        self._check_ready()
+        await self._current_epoch()
         found = [collection.info() for (owner, _), collection in self._collections.items() if owner == tenant]
         return tuple(sorted(found, key=lambda info: info.name))
 
@@ -331,16 +331,59 @@ class WriterEngine:
         """Return what `work` returns; it runs in a thread, so that the event loop stays free."""
         return await asyncio.get_running_loop().run_in_executor(self._commit_threads, work)
 
-    def _check_ready(self) -> WriterEpoch:
-        if not self._ready or self._epoch is None:
+    def _check_ready(self) -> None:
+        if not self._ready:
             msg = "the writer is not ready"
             raise UnavailableError(msg, reason="NOT_READY", retry_after_s=1.0)
-        if self._epoch.superseded:
-            raise SupersededError
+
+    async def _current_epoch(self) -> WriterEpoch:
+        self._check_ready()
+        return await self._turn.epoch()
+
+    async def _take(self) -> WriterEpoch:
+        """Take the store from any writer before this one, and read what it holds, but no vectors.
+
+        Raises:
+            SupersededError: another writer has taken it meanwhile.
+            UnavailableError: BACKEND_UNAVAILABLE; the store cannot be reached.
+        """
+        started_s = time.monotonic()
+        async with self._catalog_guard:
+            known = set(self._collections)
+            await self._close_collections()
+            try:
+                self._epoch = await self.offload(
+                    lambda: WriterEpoch.take(
+                        self._paths, durable=self._durable, keep_versions_s=self._config.keep_versions_s
+                    )
+                )
+                for tenant in await self.offload(self._paths.tenants):
+                    await self._catalog(tenant)
+            except (OSError, ValueError) as error:
+                raise _unreachable() from error
+        for tenant, name in known - self._collections.keys():
+            forget_collection("writer", tenant, name)
+        self._watching = asyncio.create_task(self._watch())
+        seconds = round(time.monotonic() - started_s, 3)
+        log.info(
+            "store opened",
+            extra=fields(collections=len(self._collections), epoch=self._epoch.number, seconds=seconds),
+        )
         return self._epoch
 
+    async def _close_collections(self) -> None:
+        """Forget what an earlier turn has opened, once what waits there is settled."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        for collection in self._collections.values():
+            await collection.close()
+        self._collections.clear()
+        self._catalogs.clear()
+        self._doubtful.clear()
+
     async def _collection(self, tenant: str, name: str) -> GroupCommitter:
-        epoch = self._check_ready()
+        epoch = await self._current_epoch()
         collection = self._collections.get((tenant, name))
         if collection is None and tenant in self._doubtful:
             raise _unconfirmed()
@@ -427,7 +470,10 @@ class WriterEngine:
                     for tenant in tuple(self._doubtful):
                         await self._catalog(tenant)
             except SupersededError:
-                log.error("another writer has taken over this store; nothing is acknowledged any more")  # noqa: TRY400
+                if self._config.claim == "start":
+                    log.error("another writer has taken over this store; nothing is acknowledged any more")  # noqa: TRY400
+                else:
+                    log.warning("another writer has taken over this store; the next call takes it back")
                 return
             except (OSError, ValueError):
                 log.exception("the store cannot be read")

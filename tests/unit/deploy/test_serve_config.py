@@ -49,6 +49,7 @@ def test_there_is_one_writer_even_during_an_update() -> None:
     (application,) = (
         one for one in build_serve_config(ServeSettings.load())["applications"] if one["name"] == "index_writer"
     )
+    assert application["args"]["claim"] == "first_call", "another cluster's writer may be the active one"
     variables = application["runtime_env"]["env_vars"]
     assert variables["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] == "1", "its successor waits as long"
     with pytest.raises(ValidationError):
