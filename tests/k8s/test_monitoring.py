@@ -10,6 +10,7 @@ from pathlib import Path
 import prometheus_client
 import pytest
 import ray
+from prometheus_client.metrics import MetricWrapperBase
 
 from tests.k8s.rendered import ROOT, Document, Rendered, render
 
@@ -41,9 +42,7 @@ def _registered() -> dict[str, set[str]]:
     for module in _MODULES:
         importlib.import_module(module)
     collectors = list(prometheus_client.REGISTRY._collector_to_names)
-    return {
-        collector._name: set(collector._labelnames) for collector in collectors if hasattr(collector, "_labelnames")
-    }
+    return {one._name: set(one._labelnames) for one in collectors if isinstance(one, MetricWrapperBase)}
 
 
 def test_every_metric_that_is_asked_for_exists(monitored: Rendered) -> None:
