@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from isthmus.alignment.engine import CollectionReport
+from isthmus.alignment.judging import CollectionReport
 from isthmus.alignment.measuring import CollectionGap
 from isthmus.alignment.verifying import CollectionVerification
 from isthmus.core.calibration import CalibrationSource

@@ -83,7 +83,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, _request: alignment_service_pb2.AlignmentServiceListAlignersRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceListAlignersResponse:
         """List the newest revision of every aligner the tenant sees."""
-        found = await self._engine.list_newest(_tenant())
+        found = await self._engine.keeper.list_newest(_tenant())
         return alignment_service_pb2.AlignmentServiceListAlignersResponse(
             aligners=[self._described(one) for one in found]
         )
@@ -92,7 +92,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, request: alignment_service_pb2.AlignmentServiceGetAlignerRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceGetAlignerResponse:
         """Get one aligner with its tensors."""
-        artefact = await self._engine.get(_tenant(), _reference(request.aligner))
+        artefact = await self._engine.keeper.get(_tenant(), _reference(request.aligner))
         manifest, tensors = artefact.to_bytes()
         return alignment_service_pb2.AlignmentServiceGetAlignerResponse(
             artefact=common_pb2.AlignerArtefact(manifest=manifest, tensors=tensors), aligner=self._described(artefact)
@@ -102,7 +102,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, request: alignment_service_pb2.AlignmentServiceImportAlignerRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceImportAlignerResponse:
         """Keep an artefact that was trained elsewhere."""
-        artefact = await self._engine.keep(
+        artefact = await self._engine.keeper.keep(
             _tenant(),
             manifest=request.artefact.manifest,
             tensors=request.artefact.tensors,
@@ -134,7 +134,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, request: alignment_service_pb2.AlignmentServiceAlignVectorsRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceAlignVectorsResponse:
         """Map raw vectors to the aligned space."""
-        space, vectors = await self._engine.align(
+        space, vectors = await self._engine.keeper.align(
             _tenant(),
             _reference(request.aligner),
             decode_vectors(request.vectors, field="vectors", max_rows=UPSERT_MAX_COUNT),
@@ -147,7 +147,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, request: alignment_service_pb2.AlignmentServiceEvaluateRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceEvaluateResponse:
         """Judge retrieval over a collection's pairs from exact similarities."""
-        found = await self._engine.evaluate(
+        found = await self._engine.judge.evaluate(
             _tenant(),
             check_name(request.collection, field="collection"),
             min_revision=request.min_revision,
@@ -159,7 +159,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, request: alignment_service_pb2.AlignmentServiceMeasureGapRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceMeasureGapResponse:
         """Measure the gap between the modalities on a collection's pairs."""
-        found = await self._engine.measure(
+        found = await self._engine.judge.measure(
             _tenant(),
             check_name(request.collection, field="collection"),
             min_revision=request.min_revision,
@@ -176,7 +176,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, request: alignment_service_pb2.AlignmentServiceVerifyAlignerRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceVerifyAlignerResponse:
         """Judge an aligner on a collection's held-out pairs."""
-        found, revision = await self._engine.verify(
+        found, revision = await self._engine.judge.verify(
             _tenant(),
             check_name(request.collection, field="collection"),
             _reference(request.aligner),
@@ -191,7 +191,7 @@ class AlignmentServicer(AlignmentServiceServicer):
         self, request: alignment_service_pb2.AlignmentServiceCompareAlignersRequest, _context: _Context
     ) -> alignment_service_pb2.AlignmentServiceCompareAlignersResponse:
         """Fit methods to a collection's pairs and judge all on the same held-out ones."""
-        found, revision = await self._engine.compare(
+        found, revision = await self._engine.judge.compare(
             check_name(request.collection, field="collection"),
             request.methods,
             min_revision=request.min_revision,
@@ -213,7 +213,7 @@ class AlignmentServicer(AlignmentServiceServicer):
             text_space=manifest.text_space,
             dimension=manifest.dimension,
             manifest_json=artefact.manifest_bytes.decode(),
-            notice=self._engine.notice(artefact),
+            notice=self._engine.keeper.notice(artefact),
         )
 
 
@@ -242,7 +242,7 @@ def build(config: AlignmentConfig) -> Hosted:
             await channel.close()
 
     async def probe() -> None:
-        await cast("AlignmentEngine", engine).list_newest(context.DEFAULT_TENANT)
+        await cast("AlignmentEngine", engine).keeper.list_newest(context.DEFAULT_TENANT)
 
     return Hosted(
         name="alignment",

@@ -1,4 +1,4 @@
-"""Collections that are read from memory, in batches, as the searcher streams them."""
+"""Collections that are read from memory, in batches, as the searcher streams them, and an engine over one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from isthmus.alignment.config import AlignmentConfig
+from isthmus.alignment.engine import AlignmentEngine, FitProgress
 from isthmus.alignment.ports import CollectionHead, ItemBatch
 from isthmus.core import Modality, canonical
-from isthmus.core.aligners import Artefact
+from isthmus.core.aligners import Artefact, FitOptions
 from isthmus.evaluation import ModalityItems
 
 SPACE = "clip@00112233445566aa"
@@ -54,6 +55,34 @@ class MemoryReader:
                     pair_keys=[found.pair_keys[row] or "" for row in some],
                     vectors=found.vectors[some],
                 )
+
+
+async def started(config: AlignmentConfig, reader: MemoryReader) -> AlignmentEngine:
+    """Return an engine that is ready."""
+    engine = AlignmentEngine(config, reader)
+    await engine.start()
+    return engine
+
+
+async def fit(
+    engine: AlignmentEngine,
+    *,
+    method: str = "center",
+    aligner_id: str = "mine",
+    request_id: str = "r1",
+    options: FitOptions | None = None,
+) -> list[FitProgress]:
+    """Fit to the end and return every step."""
+    steps = engine.fit(
+        "acme",
+        "photos",
+        aligner_id=aligner_id,
+        method=method,
+        options=options or FitOptions(),
+        min_revision=3,
+        request_id=request_id,
+    )
+    return [step async for step in steps]
 
 
 @pytest.fixture
