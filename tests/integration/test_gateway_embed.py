@@ -255,10 +255,20 @@ async def test_the_gateway_is_not_ready_without_its_services() -> None:
 
 
 async def test_the_gateway_is_not_ready_with_an_encoder_that_cannot_encode() -> None:
-    """A dummy embedding that fails ends the warming, although the encoder says that it serves."""
+    """Dummy embeddings that go on failing end the warming, although the encoder says that it serves."""
     text = DummyEncoder(Modality.TEXT)
     msg = "no"
-    text.failures.append(UnavailableError(msg, reason="NOT_READY"))
+    text.failures += [UnavailableError(msg, reason="NOT_READY")] * 100
     with pytest.raises(UnavailableError, match="no"):
-        async with gateway_mesh(text=text):
+        async with gateway_mesh(text=text, warm_timeout_s=0.5):
             pytest.fail("it was ready")
+    assert text.calls > 1
+
+
+async def test_the_gateway_waits_for_an_encoder_that_is_still_coming_up() -> None:
+    """A dummy embedding that fails is tried again: replicas come up one after the other."""
+    text = DummyEncoder(Modality.TEXT)
+    msg = "not yet"
+    text.failures.append(UnavailableError(msg, reason="NOT_READY"))
+    async with gateway_mesh(text=text) as mesh:
+        assert mesh.text.calls == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 
 import grpc
@@ -35,6 +36,8 @@ __all__ = ["Gateway"]
 log = logging.getLogger("isthmus.gateway")
 
 _MILLI = 1e-3
+_WARM_RETRY_S = 0.2
+"""Between two tries to embed a dummy at start."""
 _MESSAGE_SPARE_BYTES = 64 * 1024
 """What an Encode request takes besides its contents: a few bytes an input."""
 
@@ -106,9 +109,10 @@ class Gateway:
             UnavailableError: a service does not serve in time.
             IsthmusError: an encoder cannot embed the dummy.
         """
+        due_s = time.monotonic() + self.config.warm_timeout_s
         await self.engine.cache.start()
         await self._health.wait_for_all(self.config.warm_timeout_s)
-        await gather_all([self._try_encoder(modality) for modality in self._encoders])
+        await gather_all([self._try_encoder(modality, due_s) for modality in self._encoders])
         self._refresher = asyncio.create_task(self._keep_fresh())
 
     async def close(self) -> None:
@@ -122,9 +126,17 @@ class Gateway:
         for channel in self._channels.values():
             await channel.close()
 
-    async def _try_encoder(self, modality: Modality) -> None:
-        await self.engine.embedder.refresh(modality)
-        batch = await self._encoders[modality].encode([dummy_content(modality)])
+    async def _try_encoder(self, modality: Modality, due_s: float) -> None:
+        """Embed a dummy; who comes up may fail some calls between its first healthy answer and its last replica."""
+        while True:
+            try:
+                await self.engine.embedder.refresh(modality)
+                batch = await self._encoders[modality].encode([dummy_content(modality)])
+                break
+            except IsthmusError:
+                if time.monotonic() + _WARM_RETRY_S > due_s:
+                    raise
+                await asyncio.sleep(_WARM_RETRY_S)
         (row,) = batch.rows
         if isinstance(row, IsthmusError):
             raise row
