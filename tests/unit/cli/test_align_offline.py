@@ -43,7 +43,7 @@ def test_an_aligner_is_fitted_verified_and_loaded(isthmus: Isthmus, write: Write
     assert fitted["aligner"] == artefact.space
     assert artefact.manifest.settings["strength"] == 0.9
     verified = isthmus("align", "verify", "--aligner", "made", "--embeddings", pairs, "--json").json()
-    assert set(verified) == {"aligner", "before", "after", "guard", "calibration"}
+    assert set(verified) == {"aligner", "against", "before", "after", "guard", "calibration"}
     assert verified["guard"] == fitted["guard"]
     assert verified["guard"]["ok"] is True
     assert verified["guard"]["reasons"] == []
