@@ -29,6 +29,10 @@ log = logging.getLogger("isthmus.deploy")
 
 _LOOPBACK: Final = "127.0.0.1"
 _NAMESPACE: Final = "isthmus"
+_PORT_BLOCKS_START: Final = 12_000
+_PORT_BLOCKS_COUNT: Final = 100
+_PORTS_COUNT: Final = 100
+"""Ports of one protocol in one block. All blocks end below those that the kernel hands out (32,768 on)."""
 _OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
 """Vectors travel by gRPC: Ray's shared memory holds its own bookkeeping only."""
 
@@ -176,6 +180,7 @@ def _own_environment(scratch: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
     )
     variables = {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
+    variables |= _replica_ports()
     variables |= {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
@@ -186,6 +191,21 @@ def _own_environment(scratch: Path) -> dict[str, str]:
     # Whoever knows the token may run code: it lives as long as this process and its children.
     if os.environ.get("RAY_AUTH_MODE") == "token" and "RAY_AUTH_TOKEN" not in os.environ:
         variables["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    return variables
+
+
+def _replica_ports() -> dict[str, str]:
+    """Return ranges of ports for replicas that no other Ray of this machine is likely to have.
+
+    Ray asks gRPC not to share ports by a text where gRPC wants a number, and so is not heard: replicas of two Rays that
+    pick the same port both get it, and each is sent the other's calls.
+    """
+    block = _PORT_BLOCKS_START + secrets.randbelow(_PORT_BLOCKS_COUNT) * 2 * _PORTS_COUNT
+    ranges = {"HTTP": block, "GRPC": block + _PORTS_COUNT}
+    variables = {}
+    for protocol, first in ranges.items():
+        variables[f"RAY_SERVE_DIRECT_INGRESS_MIN_{protocol}_PORT"] = str(first)
+        variables[f"RAY_SERVE_DIRECT_INGRESS_MAX_{protocol}_PORT"] = str(first + _PORTS_COUNT - 1)
     return variables
 
 
