@@ -211,9 +211,9 @@ async def test_an_aligner_is_fitted_listed_promoted_and_used(tmp_path: Path) -> 
         promote = gateway_service_pb2.PromoteAlignerRequest(collection="things", aligner="mine", request_id="p1")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await mesh.stub.PromoteAligner(promote, timeout=10)
-        assert refusal(caught.value)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "UNVERIFIED_ALIGNER")
+        assert refusal(caught.value)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "GUARD_BROKEN")
 
-        promote.allow_unverified = True
+        promote.override_reason = "vectors drawn at random have nothing to align"
         promoted = (await mesh.stub.PromoteAligner(promote, timeout=10)).collection
         assert (promoted.aligner, promoted.revision) == (fitted.aligner, ack.revision + 1)
         answer = await search(mesh, text="text 3", min_revision=promoted.revision)
