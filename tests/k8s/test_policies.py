@@ -115,9 +115,12 @@ def test_every_workload_has_a_budget_and_is_spread(folder: Path) -> None:
         (spread,) = pod.spec["topologySpreadConstraints"]
         assert spread["topologyKey"] == "kubernetes.io/hostname"
         assert _selects(spread["labelSelector"], pod), pod.name
-    index = rendered.one("PodDisruptionBudget", "isthmus-ray-index")["spec"]["maxUnavailable"]
-    replicas = next(group for group in rendered.ray["rayClusterConfig"]["workerGroupSpecs"][1:])["replicas"]
-    assert index == (0 if replicas == 1 else 1), "an index that is not replicated is moved by hand only"
+    for group in rendered.ray["rayClusterConfig"]["workerGroupSpecs"]:
+        budget = rendered.one("PodDisruptionBudget", f"isthmus-ray-{group['groupName']}")["spec"]
+        if group["groupName"] == "encoders" or group["replicas"] > 1:
+            assert (budget.get("maxUnavailable"), budget.get("minAvailable")) == (None, 1)
+        else:
+            assert budget["maxUnavailable"] == 0, "a store's only reader, or its writer, is moved by hand only"
 
 
 @everything
@@ -129,6 +132,7 @@ def test_services_are_headless(folder: Path) -> None:
         "isthmus-gcs",
         "isthmus-ray-encoders",
         "isthmus-ray-index",
+        "isthmus-ray-writer",
     ]
     assert {service["spec"]["clusterIP"] for service in render(folder).of("Service")} == {"None"}
 
@@ -174,6 +178,7 @@ def test_who_may_call_whom(folder: Path) -> None:
         ("Deployment/isthmus-gateway", "RayService/encoders", 9000),
         ("Deployment/isthmus-gateway", "RayService/head", 9000),
         ("Deployment/isthmus-gateway", "RayService/index", 9000),
+        ("Deployment/isthmus-gateway", "RayService/writer", 9000),
         ("RayService/head", "StatefulSet/isthmus-gcs", 6379),
     }
 

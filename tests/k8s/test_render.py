@@ -49,7 +49,7 @@ def test_core_kinds_are_valid(folder: Path) -> None:
 def test_pods_in_the_rayservice_are_valid(folder: Path) -> None:
     """The pod templates that only KubeRay will make pods of validate as pods."""
     pods = [pod for pod in render(folder).pods() if pod.group is not None]
-    assert [pod.name for pod in pods] == ["RayService/head", "RayService/encoders", "RayService/index"]
+    assert [pod.name for pod in pods] == [f"RayService/{name}" for name in ("head", "encoders", "index", "writer")]
     for pod in pods:
         document = {
             "apiVersion": "v1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 from isthmus.deploy.serve_config import build_serve_config, ray_environment
 from tests.k8s.rendered import ALL, Document, PodSpec, Rendered, render
 from tools.render_serve_config import outputs, settings_of, variants
+
+ADDRESS = re.compile(r"serve://(isthmus-ray-\w+):9000/(\w+)")
 
 everything = pytest.mark.parametrize("folder", ALL, ids=lambda folder: folder.name)
 
@@ -70,6 +73,51 @@ def test_the_applications_fit_on_the_pods(folder: Path) -> None:
             assert total <= offers[group]["pods"] * offers[group][kind], f"{group} offers too little {kind}"
 
 
+@everything
+def test_every_node_behind_a_name_holds_what_is_dialed_there(folder: Path) -> None:
+    """The gateway's five addresses, and alignment's of the searchers: no call enters a ready node that must pass it on.
+
+    A node without replicas is not ready, so a group of one application is right by itself, and so is a group of one
+    node. In any other, so many replicas must run that the other nodes cannot hold them all.
+    """
+    rendered = render(folder)
+    offers = {pod.name.partition("/")[2]: _offer(pod) for pod in _ray(rendered)}
+    applications = {application["name"]: application for application in rendered.serve_config["applications"]}
+    gateway = rendered.one("Deployment", "isthmus-gateway")["spec"]["template"]["spec"]["containers"][0]
+    secrets = {"isthmus-cache": {"password": "", "mac-key": ""}}
+    dialed = [value for value in rendered.environment(gateway, secrets).values() if value.startswith("serve://")]
+    assert len(dialed) == len(applications) == 5
+    together: dict[str, set[str]] = {}
+    for address in (*dialed, applications["alignment"]["args"]["index_search_address"]):
+        parts = ADDRESS.fullmatch(address)
+        assert parts is not None, address
+        group = rendered.one("Service", parts[1])["spec"]["selector"]["isthmus/ray-group"]
+        (resource,) = applications[parts[2]]["deployments"][0]["ray_actor_options"]["resources"]
+        assert [name for name, offer in offers.items() if resource in offer] == [group], address
+        together.setdefault(group, set()).add(parts[2])
+    assert {name for names in together.values() for name in names} == set(applications)
+    for group, names in together.items():
+        if len(names) == 1:
+            continue
+        others = offers[group]["pods"] - 1
+        for name in names:
+            (deployment,) = applications[name]["deployments"]
+            least = deployment.get("autoscaling_config", {}).get("min_replicas") or deployment["num_replicas"]
+            most_elsewhere = others * deployment.get("max_replicas_per_node", least)
+            assert least > most_elsewhere, f"{name}: a node of {group} may be left without one"
+
+
+@everything
+def test_there_is_one_pod_for_the_writer(folder: Path) -> None:
+    """Whatever the overlay replicates: one node of its group, one replica, and never a second beside it."""
+    rendered = render(folder)
+    group = next(one for one in rendered.ray["rayClusterConfig"]["workerGroupSpecs"] if one["groupName"] == "writer")
+    assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (1, 1, 1)
+    writer = next(one for one in rendered.serve_config["applications"] if one["name"] == "index_writer")
+    (deployment,) = writer["deployments"]
+    assert (deployment["num_replicas"], deployment["max_surge_percent"]) == (1, 0)
+
+
 def test_on_gpus_both_encoders_ask_for_a_share_and_nothing_else_does() -> None:
     """Encoders: a quarter of a GPU, CUDA, bf16. Pods: a whole GPU, on GPU nodes only. Index and head: none."""
     for name in ("gpu-on-a-volume", "gpu-high-availability", "production"):
@@ -94,21 +142,32 @@ def test_on_gpus_both_encoders_ask_for_a_share_and_nothing_else_does() -> None:
 
 @everything
 def test_the_store_is_where_the_pods_can_reach_it(folder: Path) -> None:
-    """A folder is on the claim's mount; an object store has no claim, and every index application names the same."""
+    """A folder is on the claim, which index and writer mount on one machine; an object store has none."""
     rendered = render(folder)
-    index = next(pod for pod in _ray(rendered) if pod.name == "RayService/index")
-    mounts = [mount["mountPath"] for mount in index.spec["containers"][0]["volumeMounts"]]
+    pods = [pod for pod in _ray(rendered) if pod.name in {"RayService/index", "RayService/writer"}]
+    assert len(pods) == 2
     arguments = {application["name"]: application["args"] for application in rendered.serve_config["applications"]}
     stores = {arguments[name]["store_dir"] for name in ("index_writer", "index_search")}
     (store,) = stores
     aligners = arguments["alignment"]["aligners_dir"]
     if rendered.of("PersistentVolumeClaim"):
-        assert "/data" in mounts
         assert all(path.startswith("/data/") for path in (store, aligners))
-        assert index.group is not None
-        assert index.group["maxReplicas"] == 1
+        for pod in pods:
+            assert "/data" in [mount["mountPath"] for mount in pod.spec["containers"][0]["volumeMounts"]]
+            assert pod.group is not None
+            assert pod.group["maxReplicas"] == 1
+            (beside,) = pod.spec["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+            assert beside["topologyKey"] == "kubernetes.io/hostname"
+            # Itself among them: else the first of the two would wait for the other for ever.
+            (term,) = beside["labelSelector"]["matchExpressions"]
+            assert term == {"key": "isthmus/ray-group", "operator": "In", "values": ["index", "writer"]}
     else:
         assert all(path.startswith("s3://") for path in (store, aligners))
+        reached = rendered.one("NetworkPolicy", "isthmus-index-to-object-store")["spec"]["podSelector"]
+        assert reached["matchExpressions"][0]["values"] == ["index", "writer"]
+        for pod in pods:
+            sources = [source.get("secretRef", {}).get("name") for source in pod.spec["containers"][0]["envFrom"]]
+            assert "isthmus-store" in sources
 
 
 def _ray(rendered: Rendered) -> list[PodSpec]:
