@@ -24,8 +24,8 @@ from tests.harness.ray_mesh import replicas
 
 __all__ = ["Stage", "ray_stage"]
 
-_DIRECT_PORTS = range(40_000, 41_000)
-"""Where HAProxy finds replicas, one port each."""
+_REPLICA_PORTS = range(12_000, 32_000)
+"""Where HAProxy finds replicas of a local Ray: hundreds of HTTP and hundreds of gRPC in turn."""
 
 
 @dataclass
@@ -62,8 +62,9 @@ class Stage:
 def _direct_ports(pid: int) -> Iterator[int]:
     with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         for connection in psutil.Process(pid).net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port in _DIRECT_PORTS:
-                yield connection.laddr.port
+            port = connection.laddr.port
+            if connection.status == psutil.CONN_LISTEN and port in _REPLICA_PORTS and port // 100 % 2:
+                yield port
 
 
 @contextlib.asynccontextmanager
