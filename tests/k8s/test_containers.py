@@ -33,6 +33,8 @@ from tests.k8s.containers import Changes, Container
 from tests.k8s.kuberay import added_variables, start_command
 from tests.k8s.rendered import K8S, PodSpec, Rendered, render
 
+pytestmark = pytest.mark.timeout(300)
+
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what pods listen on, and what nothing listens on here
 TOKEN = "a-token-of-ray-of-32-characters-x"  # noqa: S105 - made up
 SECRETS = {
@@ -320,7 +322,6 @@ def machine() -> Iterator[Machine]:
         yield mesh
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ["isthmus-cache", "isthmus-gcs", "head", "dashboard-guard"])
 def test_a_container_comes_up(machine: Machine, name: str) -> None:
     """Its rendered command, with its rendered variables, until ready and alive."""
@@ -346,7 +347,6 @@ def test_the_guard_passes_on_what_kuberay_needs_and_nothing_else(machine: Machin
     ] * 3
 
 
-@pytest.mark.timeout(300)
 def test_the_mesh_becomes_ready_and_finds_what_it_stored(machine: Machine) -> None:
     """The rendered Serve config, through the guard: workers and gateway turn ready, calls over TLS answer."""
     text = Changes(
