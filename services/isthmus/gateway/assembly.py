@@ -128,14 +128,18 @@ class Gateway:
 
     async def _try_encoder(self, modality: Modality, due_s: float) -> None:
         """Embed a dummy; who comes up may fail some calls between its first healthy answer and its last replica."""
+        said = ""  # each reason once: whoever waits for a gateway that is not ready looks into its log
         while True:
             try:
                 await self.engine.embedder.refresh(modality)
                 batch = await self._encoders[modality].encode([dummy_content(modality)])
                 break
-            except IsthmusError:
+            except IsthmusError as error:
                 if time.monotonic() + _WARM_RETRY_S > due_s:
                     raise
+                if error.reason != said:
+                    said = error.reason
+                    log.warning("encoder does not answer yet", extra=fields(modality=modality.value, reason=said))
                 await asyncio.sleep(_WARM_RETRY_S)
         (row,) = batch.rows
         if isinstance(row, IsthmusError):
