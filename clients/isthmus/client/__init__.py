@@ -6,9 +6,12 @@ return the same values, and need nothing but grpcio, protobuf and numpy (Pillow 
 
 from __future__ import annotations
 
+from isthmus.client.aligners.results import Aligner, FitProgress
 from isthmus.client.async_client import AsyncClient
 from isthmus.client.client import Client
+from isthmus.client.collections.results import Collection
 from isthmus.client.config import DEFAULT_ADDRESS, ClientConfig, Limits, Resume, Timeouts, Tls
+from isthmus.client.embed.results import Embeddings, EmbedResult
 from isthmus.client.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -38,32 +41,18 @@ from isthmus.client.inputs import (
     SpacedVector,
     Truncation,
 )
-from isthmus.client.results import (
-    Aligner,
-    CacheStatus,
-    Calibration,
-    Collection,
+from isthmus.client.items.results import DeleteResult, GetResult, StoredItem, UpsertAck, UpsertSummary
+from isthmus.client.judging.results import (
     Comparison,
-    DeleteResult,
-    Embeddings,
-    EmbedResult,
-    EncoderStatus,
     EvaluationReport,
-    FitProgress,
     GapReport,
-    GetResult,
-    ItemError,
     MixedRetrieval,
-    Neighbor,
     RecallAt,
-    SearchResult,
-    Status,
-    StoredItem,
-    Timings,
-    UpsertAck,
-    UpsertSummary,
     VerificationReport,
 )
+from isthmus.client.mesh.results import CacheStatus, EncoderStatus, Status
+from isthmus.client.results import Calibration, ItemError, Timings
+from isthmus.client.search.results import Neighbor, SearchResult
 
 __all__ = [
     "DEFAULT_ADDRESS",

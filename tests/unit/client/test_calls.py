@@ -389,12 +389,15 @@ def test_both_clients_have_the_same_methods() -> None:
 
     def surface(cls: type) -> dict[str, tuple[str, ...]]:
         found = {}
-        for name, member in vars(cls).items():
-            if not name.startswith("_") and callable(member):
-                parameters = inspect.signature(member).parameters.values()
+        for name, member in inspect.getmembers(cls, inspect.isfunction):
+            if not name.startswith("_"):
+                signature = inspect.signature(member)
                 found[name] = tuple(
-                    f"{p.name}: {p.annotation} = {p.default}".replace(" | AsyncIterable[Item]", "") for p in parameters
+                    f"{p.name}: {p.annotation} = {p.default}".replace(" | AsyncIterable[Item]", "")
+                    for p in signature.parameters.values()
                 )
+                found[name] += (str(signature.return_annotation).replace("AsyncIterator", "Iterator"),)
         return found
 
     assert surface(Client) == surface(AsyncClient)
+    assert {"upsert_acks", "search", "close"} <= surface(Client).keys()

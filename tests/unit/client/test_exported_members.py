@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
+import pkgutil
 import types
 
 import isthmus.client
-from isthmus.client import inputs, results
 
 
 def test_all_is_sorted_and_names_every_public_member() -> None:
@@ -22,8 +23,12 @@ def test_all_is_sorted_and_names_every_public_member() -> None:
 
 
 def test_everything_that_a_call_takes_or_returns_is_exported() -> None:
-    """What `inputs` and `results` declare can be imported from the package; Pillow's protocol is internal."""
-    assert {*inputs.__all__, *results.__all__} - {"PillowImage"} <= set(isthmus.client.__all__)
+    """What `inputs` and every `results` declare can be imported from the package; Pillow's protocol is internal."""
+    modules = [module.name for module in pkgutil.walk_packages(isthmus.client.__path__, "isthmus.client.")]
+    declaring = [name for name in modules if name.rpartition(".")[2] in {"inputs", "results"}]
+    assert {"isthmus.client.results", "isthmus.client.search.results"} <= set(declaring)
+    declared = {name for module in declaring for name in importlib.import_module(module).__all__}
+    assert declared - {"PillowImage"} <= set(isthmus.client.__all__)
 
 
 def test_values_are_frozen() -> None:

@@ -1,77 +1,79 @@
-"""One stream of an upsert, for asyncio: the twin of `streams`."""
+"""One stream of an upsert, for threads: what is put on it is sent by a thread of grpc."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import queue
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import grpc
 
 from isthmus.client.channel import Endpoint, new_request_id
+from isthmus.client.items.upsert import StreamBrokenError, ended_early
 from isthmus.client.status import from_rpc_error
-from isthmus.client.upsert import StreamBrokenError, ended_early
-from isthmus.v1 import gateway_service_pb2
+from isthmus.v1 import gateway_service_pb2, gateway_service_pb2_grpc
 
-__all__ = ["AsyncUpsertStream"]
-
-_WRITE_ERRORS: Final = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
-"""How writing on a stream that has ended fails, depending on the moment."""
+__all__ = ["UpsertStream"]
 
 
-class AsyncUpsertStream:
+class UpsertStream:
     """Opens with the first message that is sent. Leaving the block ends it in good order, or cancels it after an error.
 
     Args:
-        stub: Of the gateway, over an aio channel.
+        stub: Of the gateway.
         endpoint: Where it leads.
         timeout_s: Deadline of the stream.
     """
 
-    def __init__(self, stub: Any, *, endpoint: Endpoint, timeout_s: float) -> None:
+    def __init__(
+        self, stub: gateway_service_pb2_grpc.GatewayServiceStub, *, endpoint: Endpoint, timeout_s: float
+    ) -> None:
         self._stub = stub
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._call_id = new_request_id()
+        # Never holds more than the session's window and the end mark; grpc's thread waits on it.
+        self._outbox: queue.SimpleQueue[gateway_service_pb2.UpsertItemsRequest | None] = queue.SimpleQueue()
         self._call: Any = None
+        self._ended = False
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def send(self, request: gateway_service_pb2.UpsertItemsRequest) -> None:
-        """Put a message on the stream; `receive` tells when it broke."""
+    def send(self, request: gateway_service_pb2.UpsertItemsRequest) -> None:
+        """Put a message on the stream."""
+        self._outbox.put(request)
         if self._call is None:
             self._call = self._stub.UpsertItems(
-                timeout=self._timeout_s, metadata=self._endpoint.metadata(self._call_id)
+                iter(self._outbox.get, None), timeout=self._timeout_s, metadata=self._endpoint.metadata(self._call_id)
             )
-        with contextlib.suppress(*_WRITE_ERRORS):
-            await self._call.write(request)
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """Say that nothing more will be sent; saying it again is fine."""
-        if self._call is not None:
-            with contextlib.suppress(*_WRITE_ERRORS):
-                await self._call.done_writing()
+        if not self._ended:
+            self._ended = True
+            self._outbox.put(None)
 
-    async def receive(self) -> gateway_service_pb2.UpsertItemsResponse:
+    def receive(self) -> gateway_service_pb2.UpsertItemsResponse:
         """Wait for an answer.
 
         Raises:
             StreamBrokenError: none will come.
         """
         try:
-            response = await self._call.read()
+            for response in self._call:
+                assert isinstance(response, gateway_service_pb2.UpsertItemsResponse)
+                return response
         except grpc.RpcError as error:
             shown = from_rpc_error(error, address=self._endpoint.address, request_id=self._call_id)
             raise StreamBrokenError(shown) from error
-        if not isinstance(response, gateway_service_pb2.UpsertItemsResponse):
-            raise ended_early()
-        return response
+        raise ended_early()
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
         if self._call is None:
             return
         if kind is not None:
@@ -80,4 +82,5 @@ class AsyncUpsertStream:
         # Every message is acknowledged, so how the stream ends changes nothing; waiting for it spares the mesh a
         # cancellation.
         with contextlib.suppress(grpc.RpcError):
-            await self._call.read()
+            for _ in self._call:
+                pass

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isthmus.client import decode
+from isthmus.client.aligners import decode
+from isthmus.client.aligners.results import Aligner, FitProgress
 from isthmus.client.errors import InternalError
-from isthmus.client.results import Aligner, FitProgress
 from isthmus.v1 import gateway_service_pb2
 
 __all__ = ["FitReader"]

@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from isthmus.client import decode
 from isthmus.client.channel import new_request_id
 from isthmus.client.chunking import Chunk
 from isthmus.client.errors import InternalError, IsthmusError, UnavailableError
 from isthmus.client.inputs import Truncation
+from isthmus.client.items import decode
+from isthmus.client.items.results import UpsertAck
 from isthmus.client.plan import Planner, truncation_number
-from isthmus.client.results import UpsertAck
 from isthmus.v1 import gateway_service_pb2
 
 __all__ = ["REQUEST_ID_BASE_MAX_COUNT", "StreamBrokenError", "UpsertSession", "ended_early"]

@@ -1,0 +1,1 @@
+"""Calls for aligners, sync and async, and what the two share."""

@@ -1,0 +1,1 @@
+"""Calls for collections, sync and async, and what the two share."""

@@ -1,0 +1,88 @@
+"""Calls for collections, for threads and scripts."""
+
+from __future__ import annotations
+
+from isthmus.client.calls import Calls
+from isthmus.client.collections import plan
+from isthmus.client.collections.results import Collection
+from isthmus.client.inputs import GuardLimits
+
+__all__ = ["CollectionCalls"]
+
+
+class CollectionCalls(Calls):
+    """Calls of `Client` for collections."""
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        image_space: str = "",
+        text_space: str = "",
+        image_dimension: int = 0,
+        text_dimension: int = 0,
+        aligner: str = "",
+        store_thumbnails: bool = False,
+        guard: GuardLimits | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Collection:
+        """Create a collection.
+
+        Args:
+            name: Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`.
+            image_space: Raw space of its images; empty means the mesh's own, unless `text_space` is given.
+            text_space: Raw space of its texts; empty means the mesh's own, unless `image_space` is given.
+            image_dimension: Dimension of an image space that is not the mesh's own.
+            text_dimension: Dimension of a text space that is not the mesh's own.
+            aligner: Aligner to start with; empty means the mesh's default for these spaces.
+            store_thumbnails: Let items carry thumbnails.
+            guard: What an aligner may cost it; None means the defaults.
+            request_id: Names this mutation.
+            timeout_s: Deadline.
+
+        Raises:
+            AlreadyExistsError: COLLECTION_EXISTS.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(
+            plan.create_collection(
+                self._planner,
+                name,
+                image_space=image_space,
+                text_space=text_space,
+                image_dimension=image_dimension,
+                text_dimension=text_dimension,
+                aligner=aligner,
+                store_thumbnails=store_thumbnails,
+                guard=guard,
+                request_id=request_id,
+            ),
+            timeout_s,
+        )
+
+    def get_collection(self, name: str, *, timeout_s: float | None = None) -> Collection:
+        """Get a collection.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(plan.get_collection(self._planner, name), timeout_s)
+
+    def list_collections(self, *, timeout_s: float | None = None) -> tuple[Collection, ...]:
+        """List the collections by name.
+
+        Raises:
+            IsthmusError: the call failed.
+        """
+        return self._run(plan.list_collections(self._planner), timeout_s)
+
+    def delete_collection(self, name: str, *, request_id: str | None = None, timeout_s: float | None = None) -> None:
+        """Delete a collection and its items.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            IsthmusError: the call failed otherwise.
+        """
+        self._run(plan.delete_collection(self._planner, name, request_id=request_id), timeout_s)

@@ -1,0 +1,1 @@
+"""Calls for embedding without storing: sync, async, and what both share."""

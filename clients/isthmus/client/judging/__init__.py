@@ -1,0 +1,1 @@
+"""Calls for judging collections and aligners, sync and async, and what the two share."""

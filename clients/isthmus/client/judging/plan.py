@@ -1,0 +1,93 @@
+"""What calls for judging collections and aligners send, and how their answers are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isthmus.client.judging import decode
+from isthmus.client.judging.results import Comparison, EvaluationReport, GapReport, VerificationReport
+from isthmus.client.plan import Plan, Planner
+from isthmus.v1 import gateway_service_pb2
+
+__all__ = ["compare_aligners", "evaluate", "measure_gap", "verify_aligner"]
+
+
+def evaluate(
+    planner: Planner, collection: str, *, through_search: bool, min_revision: int | None
+) -> Plan[EvaluationReport]:
+    """Plan an evaluation."""
+    request = gateway_service_pb2.EvaluateRequest(
+        collection=collection,
+        through_search=through_search,
+        min_revision=planner.revisions.least(collection, min_revision),
+    )
+    return Plan(
+        method="Evaluate",
+        requests=[request],
+        decode=lambda answers: decode.evaluation_report(answers[0].report),
+        timeout_s=planner.config.timeouts.evaluate_s,
+    )
+
+
+def measure_gap(
+    planner: Planner,
+    collection: str,
+    *,
+    aligner: str,
+    seed: int,
+    sample_count: int,
+    compare_distances: bool,
+    min_revision: int | None,
+) -> Plan[GapReport]:
+    """Plan a measurement of the gap."""
+    request = gateway_service_pb2.MeasureGapRequest(
+        collection=collection,
+        min_revision=planner.revisions.least(collection, min_revision),
+        seed=seed,
+        sample_count=sample_count,
+        aligner=aligner,
+        compare_distances=compare_distances,
+    )
+    return Plan(
+        method="MeasureGap",
+        requests=[request],
+        decode=lambda answers: decode.gap_report(answers[0].report),
+        timeout_s=planner.config.timeouts.evaluate_s,
+    )
+
+
+def verify_aligner(
+    planner: Planner, collection: str, aligner: str, *, seed: int, min_revision: int | None
+) -> Plan[VerificationReport]:
+    """Plan a verification."""
+    request = gateway_service_pb2.VerifyAlignerRequest(
+        collection=collection,
+        aligner=aligner,
+        min_revision=planner.revisions.least(collection, min_revision),
+        seed=seed,
+    )
+    return Plan(
+        method="VerifyAligner",
+        requests=[request],
+        decode=lambda answers: decode.verification_report(answers[0].report, revision=answers[0].revision),
+        timeout_s=planner.config.timeouts.evaluate_s,
+    )
+
+
+def compare_aligners(
+    planner: Planner, collection: str, methods: Sequence[str], *, hubness: bool, seed: int, min_revision: int | None
+) -> Plan[Comparison]:
+    """Plan a comparison of methods."""
+    request = gateway_service_pb2.CompareAlignersRequest(
+        collection=collection,
+        methods=methods,
+        min_revision=planner.revisions.least(collection, min_revision),
+        seed=seed,
+        hubness=hubness,
+    )
+    return Plan(
+        method="CompareAligners",
+        requests=[request],
+        decode=lambda answers: decode.comparison(answers[0]),
+        timeout_s=planner.config.timeouts.evaluate_s,
+    )

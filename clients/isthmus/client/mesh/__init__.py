@@ -1,0 +1,1 @@
+"""Calls for the mesh itself, sync and async, and what the two share."""

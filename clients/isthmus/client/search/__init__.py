@@ -1,0 +1,1 @@
+"""Calls for searching, sync and async, and what the two share."""

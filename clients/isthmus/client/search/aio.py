@@ -1,0 +1,43 @@
+"""Calls for searching, for asyncio."""
+
+from __future__ import annotations
+
+from isthmus.client.async_calls import AsyncCalls
+from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
+from isthmus.client.search import plan
+from isthmus.client.search.results import SearchResult
+
+__all__ = ["AsyncSearchCalls"]
+
+
+class AsyncSearchCalls(AsyncCalls):
+    """Calls of `AsyncClient` for searching."""
+
+    async def search(
+        self,
+        collection: str,
+        *,
+        text: str | None = None,
+        image: ImageLike | None = None,
+        vector: SpacedVector | None = None,
+        item_id: str | None = None,
+        modality: AnyModality = "any",
+        top_k: int = 10,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> SearchResult:
+        """Find the items nearest to one query. As `Client.search`."""
+        return await self._run(
+            plan.search(
+                self._planner,
+                collection,
+                text=text,
+                image=image,
+                vector=vector,
+                item_id=item_id,
+                modality=modality,
+                top_k=top_k,
+                min_revision=min_revision,
+            ),
+            timeout_s,
+        )

@@ -1,0 +1,62 @@
+"""What calls for searching send, and how their answers are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.message import Message
+
+from isthmus.client.convert import image_bytes, spaced_vector_message
+from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
+from isthmus.client.plan import Plan, Planner, modality_number
+from isthmus.client.search import decode
+from isthmus.client.search.results import SearchResult
+from isthmus.v1 import gateway_service_pb2
+
+__all__ = ["search"]
+
+
+def search(
+    planner: Planner,
+    collection: str,
+    *,
+    text: str | None,
+    image: ImageLike | None,
+    vector: SpacedVector | None,
+    item_id: str | None,
+    modality: AnyModality,
+    top_k: int,
+    min_revision: int | None,
+) -> Plan[SearchResult]:
+    """Plan a search; raise ValueError when there is not exactly one query."""
+    given = {"text": text, "image": image, "vector": vector, "item_id": item_id}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) != 1:
+        msg = f"a search takes exactly one of {', '.join(given)}; {len(names)} are given"
+        raise ValueError(msg)
+    if top_k < 1:
+        msg = f"top_k is {top_k}; the least is 1"
+        raise ValueError(msg)
+    number, revision = modality_number(modality), planner.revisions.least(collection, min_revision)
+
+    def requests() -> Iterator[Message]:
+        request = gateway_service_pb2.SearchItemsRequest(
+            collection=collection, top_k=top_k, modality=number, min_revision=revision
+        )
+        if text is not None:
+            request.text = text
+        elif image is not None:
+            request.image = image_bytes(image)
+        elif vector is not None:
+            request.vector.CopyFrom(spaced_vector_message(vector))
+        elif item_id is not None:
+            request.item_id = item_id
+        yield request
+
+    return Plan(
+        method="SearchItems",
+        requests=requests(),
+        decode=lambda answers: decode.search_result(answers[0]),
+        timeout_s=planner.config.timeouts.call_s,
+        reads_files=image is not None,
+    )

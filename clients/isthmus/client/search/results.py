@@ -1,0 +1,55 @@
+"""What calls for searching return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isthmus.client.inputs import Modality
+from isthmus.client.items.results import StoredItem
+from isthmus.client.results import Calibration, Timings
+
+__all__ = ["Neighbor", "SearchResult"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
+    """One search answer."""
+
+    item: StoredItem
+    """The item, without embedding."""
+    score: float
+    """Cosine similarity in the space that was searched, in [-1, 1]."""
+    calibrated_score: float
+    """What a mixed result is ordered by: logits when `probability` is set, else standard deviations."""
+    probability: float | None
+    """Probability of a match; only under a fitted calibration."""
+
+    @property
+    def id(self) -> str:
+        """The item's id."""
+        return self.item.id
+
+    @property
+    def modality(self) -> Modality:
+        """The item's modality."""
+        return self.item.modality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The answers to one query."""
+
+    neighbors: tuple[Neighbor, ...]
+    """Best first."""
+    revision: int
+    """Revision that was searched."""
+    space: str
+    """Space that was searched."""
+    calibration: Calibration
+    """How scores of the two modalities were made comparable."""
+    truncated: bool
+    """True when the query text was cut to the model's context."""
+    degraded: tuple[str, ...]
+    """Optional parts that were left out, for example `cache`."""
+    timings: Timings
+    """Where the time went."""

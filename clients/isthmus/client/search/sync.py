@@ -1,0 +1,59 @@
+"""Calls for searching, for threads and scripts."""
+
+from __future__ import annotations
+
+from isthmus.client.calls import Calls
+from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
+from isthmus.client.search import plan
+from isthmus.client.search.results import SearchResult
+
+__all__ = ["SearchCalls"]
+
+
+class SearchCalls(Calls):
+    """Calls of `Client` for searching."""
+
+    def search(
+        self,
+        collection: str,
+        *,
+        text: str | None = None,
+        image: ImageLike | None = None,
+        vector: SpacedVector | None = None,
+        item_id: str | None = None,
+        modality: AnyModality = "any",
+        top_k: int = 10,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> SearchResult:
+        """Find the items nearest to exactly one of a text, an image, a vector and an item of the collection.
+
+        Args:
+            collection: Where to look.
+            text: A text.
+            image: An image.
+            vector: A vector in the collection's raw space for its modality.
+            item_id: An item of the collection; it is left out of its own answers.
+            modality: What to answer with.
+            top_k: Neighbours wanted, 1 to 1000.
+            min_revision: Answer from at least this revision; None means the newest this client wrote.
+            timeout_s: Deadline.
+
+        Raises:
+            IsthmusError: the call failed.
+            ValueError: not exactly one query is given.
+        """
+        return self._run(
+            plan.search(
+                self._planner,
+                collection,
+                text=text,
+                image=image,
+                vector=vector,
+                item_id=item_id,
+                modality=modality,
+                top_k=top_k,
+                min_revision=min_revision,
+            ),
+            timeout_s,
+        )

@@ -1,0 +1,55 @@
+"""Collections of the small gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.runtime.base.errors import AlreadyExistsError
+from isthmus.v1 import common_pb2, gateway_service_pb2
+from tests.unit.client.gateway.content import ALIGNER, DIMENSION, IMAGE_SPACE, TEXT_SPACE
+from tests.unit.client.gateway.script import Script
+
+
+class Collections(Script):
+    """Answers about collections."""
+
+    async def CreateCollection(self, request: gateway_service_pb2.CreateCollectionRequest, _context: Any) -> Any:
+        """Create, or say that it is there."""
+        await self._enter("CreateCollection", request)
+        if request.name in self.collections:
+            msg = "the collection is there already"
+            raise AlreadyExistsError(msg, reason="COLLECTION_EXISTS", metadata={"field": "name"})
+        both = not request.image_space and not request.text_space
+        collection = common_pb2.Collection(
+            name=request.name,
+            image_space=IMAGE_SPACE if both else request.image_space,
+            text_space=TEXT_SPACE if both else request.text_space,
+            image_dimension=DIMENSION if both else request.image_dimension,
+            text_dimension=DIMENSION if both else request.text_dimension,
+            aligner=request.aligner or ALIGNER,
+            guard=request.guard,
+            store_thumbnails=request.store_thumbnails,
+            revision=1,
+        )
+        self.collections[request.name] = collection
+        return gateway_service_pb2.CreateCollectionResponse(collection=collection)
+
+    async def GetCollection(self, request: gateway_service_pb2.GetCollectionRequest, _context: Any) -> Any:
+        """Return one."""
+        await self._enter("GetCollection", request)
+        return gateway_service_pb2.GetCollectionResponse(collection=self._collection(request.name))
+
+    async def ListCollections(self, request: gateway_service_pb2.ListCollectionsRequest, _context: Any) -> Any:
+        """Return all by name."""
+        await self._enter("ListCollections", request)
+        return gateway_service_pb2.ListCollectionsResponse(
+            collections=[self.collections[name] for name in sorted(self.collections)]
+        )
+
+    async def DeleteCollection(self, request: gateway_service_pb2.DeleteCollectionRequest, _context: Any) -> Any:
+        """Delete one."""
+        await self._enter("DeleteCollection", request)
+        self._collection(request.name)
+        del self.collections[request.name]
+        self.items.pop(request.name, None)
+        return gateway_service_pb2.DeleteCollectionResponse()

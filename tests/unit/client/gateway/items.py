@@ -1,0 +1,160 @@
+"""Embedding, storing, getting and searching."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.runtime.base.errors import NotFoundError
+from isthmus.runtime.rpc.codec import decode_vectors, encode_vectors
+from isthmus.runtime.rpc.status import item_error
+from isthmus.v1 import common_pb2, gateway_service_pb2
+from tests.unit.client.gateway.content import ALIGNER, IMAGE_SPACE, SPACES, TEXT_SPACE, content_of, embedding, refusal
+from tests.unit.client.gateway.script import Script
+
+
+class Items(Script):
+    """Answers about items."""
+
+    async def Embed(self, request: gateway_service_pb2.EmbedRequest, _context: Any) -> Any:
+        """Embed by digest; the image `BROKEN_IMAGE` and blank texts are refused, texts over 20 characters are cut."""
+        await self._enter("Embed", request)
+        response = gateway_service_pb2.EmbedResponse()
+        rows: dict[str, list[tuple[int, NDArray[np.float32]]]] = {"image": [], "text": []}
+        for index, given in enumerate(request.inputs):
+            content = given.image if given.HasField("image") else given.text.encode()
+            if error := refusal(given.HasField("image"), content):
+                response.errors.append(item_error(index, error))
+                continue
+            if given.HasField("text") and len(given.text) > 20:
+                response.truncated_indexes.append(index)
+            rows["image" if given.HasField("image") else "text"].append((index, embedding(content)))
+        for name, batch, space in (
+            ("image", response.image_embeddings, IMAGE_SPACE),
+            ("text", response.text_embeddings, TEXT_SPACE),
+        ):
+            if rows[name]:
+                batch.space = request.aligner or space
+                batch.input_indexes.extend(index for index, _ in rows[name])
+                batch.vectors.CopyFrom(encode_vectors(np.stack([row for _, row in rows[name]]), half=True))
+        response.timings.total_micros = 100
+        response.timings.cache_misses = len(request.inputs)
+        return response
+
+    async def UpsertItems(
+        self, request_iterator: AsyncIterator[gateway_service_pb2.UpsertItemsRequest], _context: Any
+    ) -> AsyncIterator[gateway_service_pb2.UpsertItemsResponse]:
+        """Apply messages in order, each once by its request id."""
+        self.calls["UpsertItems"] += 1
+        async for request in request_iterator:
+            self.requests["UpsertItems"].append(request)
+            await asyncio.sleep(self.delay_s.get("UpsertItems", 0))
+            if self.apply_before_failing:
+                self._apply(request)
+            self._fail("UpsertItems")
+            yield self._apply(request)
+
+    def _apply(self, request: gateway_service_pb2.UpsertItemsRequest) -> gateway_service_pb2.UpsertItemsResponse:
+        if request.request_id in self._answers:
+            return self._answers[request.request_id]
+        collection = self._collection(request.collection)
+        collection.revision += 1
+        response = gateway_service_pb2.UpsertItemsResponse(request_id=request.request_id, revision=collection.revision)
+        stored = self.items[request.collection]
+        for index, given in enumerate(request.items):
+            modality, content, vector = content_of(given)
+            if error := refusal(modality == common_pb2.MODALITY_IMAGE and not given.HasField("vector"), content):
+                response.errors.append(item_error(index, error))
+                continue
+            digest = hashlib.sha256(content).digest()
+            item = common_pb2.Item(
+                id=given.id,
+                modality=modality,
+                attributes=given.attributes,
+                pair_key=given.pair_key,
+                space=given.vector.space or SPACES[modality],
+                thumbnail=given.thumbnail,
+                content_digest=digest,
+            )
+            old = stored.get(given.id)
+            if old is not None:
+                item.revision = old[0].revision
+            if old is None:
+                response.created_count += 1
+            elif old[0] == item:
+                response.unchanged_count += 1
+                continue
+            else:
+                response.updated_count += 1
+            if given.HasField("text") and len(given.text) > 20:
+                response.truncated_indexes.append(index)
+            item.revision = collection.revision
+            stored[given.id] = (item, vector)
+        collection.image_count = sum(i.modality == common_pb2.MODALITY_IMAGE for i, _ in stored.values())
+        collection.text_count = len(stored) - collection.image_count
+        self.applied.append(request.request_id)
+        self._answers[request.request_id] = response
+        return response
+
+    async def DeleteItems(self, request: gateway_service_pb2.DeleteItemsRequest, _context: Any) -> Any:
+        """Delete what is there."""
+        await self._enter("DeleteItems", request)
+        collection = self._collection(request.collection)
+        collection.revision += 1
+        gone = [item_id for item_id in request.ids if self.items[request.collection].pop(item_id, None)]
+        return gateway_service_pb2.DeleteItemsResponse(revision=collection.revision, deleted_count=len(gone))
+
+    async def GetItems(self, request: gateway_service_pb2.GetItemsRequest, _context: Any) -> Any:
+        """Return what is there, in the order asked."""
+        await self._enter("GetItems", request)
+        collection = self._collection(request.collection)
+        response = gateway_service_pb2.GetItemsResponse(revision=collection.revision)
+        for item_id in request.ids:
+            if item_id in self.items[request.collection]:
+                item, vector = self.items[request.collection][item_id]
+                shown = response.items.add()
+                shown.CopyFrom(item)
+                if request.include_embeddings:
+                    shown.embedding.CopyFrom(encode_vectors(vector[None], half=True))
+                if not request.include_thumbnails:
+                    shown.ClearField("thumbnail")
+        return response
+
+    async def SearchItems(self, request: gateway_service_pb2.SearchItemsRequest, _context: Any) -> Any:
+        """Rank everything by cosine."""
+        await self._enter("SearchItems", request)
+        collection = self._collection(request.collection)
+        stored = self.items[request.collection]
+        if request.HasField("text"):
+            query = embedding(request.text.encode())
+        elif request.HasField("image"):
+            query = embedding(request.image)
+        elif request.HasField("vector"):
+            query = decode_vectors(request.vector.vector, field="query.vector", max_rows=1)[0]
+        elif request.item_id in stored:
+            query = stored[request.item_id][1]
+        else:
+            msg = "there is no such item"
+            raise NotFoundError(msg, reason="ITEM_NOT_FOUND", metadata={"field": "query.item_id"})
+        wanted = [
+            (float(vector @ query), item)
+            for item, vector in stored.values()
+            if request.modality in (common_pb2.MODALITY_UNSPECIFIED, item.modality) and item.id != request.item_id
+        ]
+        wanted.sort(key=lambda pair: -pair[0])
+        response = gateway_service_pb2.SearchItemsResponse(
+            revision=collection.revision,
+            space=ALIGNER,
+            calibration=common_pb2.CALIBRATION_SOURCE_FITTED,
+            truncated=len(request.text) > 20,
+            degraded=["cache"],
+            timings=common_pb2.Timings(total_micros=1500, encode_micros=900, search_micros=300),
+        )
+        for score, item in wanted[: request.top_k]:
+            response.neighbors.add(item=item, score=score, calibrated_score=2 * score, probability=0.5)
+        return response
