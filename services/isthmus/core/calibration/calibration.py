@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isthmus.core.calibration.pair_curve import PairCurve
 from isthmus.core.calibration.thresholds import AcceptThresholds
 from isthmus.core.errors import CoreError
 from isthmus.core.modality import Modality
@@ -104,6 +105,8 @@ class Calibration:
     curves: Mapping[tuple[Modality, Modality], ScoreCurve]
     thresholds: AcceptThresholds | None = None
     """When to say "no such item", if that was fitted."""
+    pairs: PairCurve | None = None
+    """What the score of one pair by itself says, if that was fitted."""
 
     def __post_init__(self) -> None:
         """Check that no pair is missing."""
@@ -141,6 +144,17 @@ class Calibration:
         logits = self.merge_scores(scores, query=query, item=item)
         return np.exp(-np.logaddexp(0.0, -logits))
 
+    def pair_scores(self, to_text: ArrayLike, to_image: ArrayLike) -> NDArray[np.float64]:
+        """Return the scores of (image, text) pairs, which `pairs` is a curve of: see `PairCurve`.
+
+        Args:
+            to_text: Cosines with the images as queries and the texts as items, any shape.
+            to_image: Cosines of the same pairs with the texts as queries and the images as items.
+        """
+        forth = self.merge_scores(to_text, query=Modality.IMAGE, item=Modality.TEXT)
+        back = self.merge_scores(to_image, query=Modality.TEXT, item=Modality.IMAGE)
+        return 0.5 * (forth + back)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back to an equal calibration."""
         document: dict[str, Any] = {
@@ -154,6 +168,8 @@ class Calibration:
         }
         if self.thresholds is not None:
             document["thresholds"] = self.thresholds.to_dict()
+        if self.pairs is not None:
+            document["pairs"] = self.pairs.to_dict()
         return document
 
     @classmethod
@@ -171,10 +187,12 @@ class Calibration:
             }
             found = document.get("thresholds")
             thresholds = None if found is None else AcceptThresholds.from_dict(found)
+            found = document.get("pairs")
+            pairs = None if found is None else PairCurve.from_dict(found)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             msg = "calibration: a field is missing, unknown or malformed"
             raise CoreError(msg) from error
-        return cls(source=source, curves=curves, thresholds=thresholds)
+        return cls(source=source, curves=curves, thresholds=thresholds, pairs=pairs)
 
 
 def floor_scale(scale: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from isthmus.core.calibration.calibration import (
     floor_scale,
 )
 from isthmus.core.calibration.estimate import SAMPLE_MINIMUM, best_impostors
+from isthmus.core.calibration.pair_curve import fit_pair_curve
 from isthmus.core.calibration.thresholds import AcceptThresholds, Impostor, conformal_thresholds
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.keys import key_codes
@@ -65,7 +66,8 @@ def fit_calibration(
         text_queries: (m, d) what the texts look like as queries.
 
     Returns:
-        A FITTED calibration, with the thresholds for saying "no such item".
+        A FITTED calibration, with the thresholds for saying "no such item" and the curve that a pair by itself is
+        judged by.
 
     Raises:
         ShapeError: Lengths do not agree, or there are too many vectors.
@@ -120,7 +122,10 @@ def fit_calibration(
         merge_score = curves[query, item].merge_score
         thresholds[Impostor.BEST, query, item] = conformal_thresholds(merge_score(best[query, item]))
         thresholds[Impostor.SINGLE, query, item] = conformal_thresholds(merge_score(_strangers(query, item, sides)))
-    return Calibration(source=CalibrationSource.FITTED, curves=curves, thresholds=AcceptThresholds(scores=thresholds))
+    calibration = Calibration(
+        source=CalibrationSource.FITTED, curves=curves, thresholds=AcceptThresholds(scores=thresholds)
+    )
+    return replace(calibration, pairs=fit_pair_curve(*_pair_scores(calibration, sides)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +165,29 @@ def _strangers(query: Modality, item: Modality, sides: _Sides) -> NDArray[np.flo
         np.fill_diagonal(apart, val=False)
     strangers: NDArray[np.float64] = scores[apart].astype(np.float64)
     return strangers
+
+
+def _pair_scores(
+    calibration: Calibration, sides: _Sides
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return pair scores of all matches, of strangers among 1,000 evenly spread rows a side, of best strangers."""
+    image_count, text_count = len(sides.items[Modality.IMAGE]), len(sides.items[Modality.TEXT])
+    spread = np.zeros(text_count, dtype=bool)
+    spread[np.linspace(0, text_count - 1, min(text_count, _STRANGER_ROWS)).astype(np.intp)] = True
+    looked_at = set(np.linspace(0, image_count - 1, min(image_count, _STRANGER_ROWS)).astype(np.intp).tolist())
+    matches, strangers, best = [], [], []
+    for rows in _blocks(image_count):
+        scores = calibration.pair_scores(
+            sides.queries[Modality.IMAGE][rows] @ sides.items[Modality.TEXT].T,
+            sides.items[Modality.IMAGE][rows] @ sides.queries[Modality.TEXT].T,
+        )
+        belong = sides.codes[Modality.IMAGE][rows, None] == sides.codes[Modality.TEXT]
+        matches.append(scores[belong])
+        chosen = np.array([row in looked_at for row in range(rows.start, rows.stop)])
+        strangers.append(scores[~belong & spread & chosen[:, None]])
+        best.append(np.where(belong, -np.inf, scores).max(axis=1))
+    top = np.concatenate(best)
+    return np.concatenate(matches), np.concatenate(strangers), top[np.isfinite(top)]
 
 
 def _candidates(

@@ -13,7 +13,7 @@ al. 2005). `best` holds for collections of about the size it was fitted on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from isthmus.core.errors import CoreError, NotEnoughItemsError, OptionError
 from isthmus.core.modality import Modality
 
-__all__ = ["FALSE_ACCEPT_RATES", "AcceptThresholds", "Impostor", "conformal_thresholds"]
+__all__ = ["FALSE_ACCEPT_RATES", "AcceptThresholds", "Impostor", "conformal_thresholds", "strictest_threshold"]
 
 FALSE_ACCEPT_RATES: Final = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Rates that thresholds are kept for; between two of them the stricter one holds."""
@@ -74,15 +74,7 @@ class AcceptThresholds:
             OptionError: The rate is not between 0 and 1.
             NotEnoughItemsError: The impostors were too few for that rate.
         """
-        if not 0.0 < rate < 1.0:
-            msg = "false-accept rate: must be above 0 and below 1"
-            raise OptionError(msg)
-        found = self.scores.get((impostor, query, item), ())
-        for kept, score in zip(FALSE_ACCEPT_RATES, found, strict=False):
-            if kept <= rate and score is not None:
-                return score
-        msg = f"false-accept rate: {rate:g} needs at least {math.ceil(1.0 / rate)} impostors; calibrate on more pairs"
-        raise NotEnoughItemsError(msg)
+        return strictest_threshold(self.scores.get((impostor, query, item), ()), rate)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""
@@ -112,3 +104,24 @@ def conformal_thresholds(impostors: NDArray[np.float64]) -> tuple[float | None, 
     ordered = np.sort(impostors)
     places = [math.ceil((len(ordered) + 1) * (1.0 - rate)) for rate in FALSE_ACCEPT_RATES]
     return tuple(float(ordered[place - 1]) if 1 <= place <= len(ordered) else None for place in places)
+
+
+def strictest_threshold(found: Sequence[float | None], rate: float) -> float:
+    """Return the threshold of the greatest kept rate that is at most `rate`.
+
+    Args:
+        found: One for each of FALSE_ACCEPT_RATES; None where there were too few scores for that rate.
+        rate: Above 0 and below 1.
+
+    Raises:
+        OptionError: The rate is not between 0 and 1.
+        NotEnoughItemsError: There were too few scores for that rate, or it is below all kept ones.
+    """
+    if not 0.0 < rate < 1.0:
+        msg = "false-accept rate: must be above 0 and below 1"
+        raise OptionError(msg)
+    for kept, score in zip(FALSE_ACCEPT_RATES, found, strict=False):
+        if kept <= rate and score is not None:
+            return score
+    msg = f"false-accept rate: {rate:g} needs at least {math.ceil(1.0 / rate)} impostors; calibrate on more pairs"
+    raise NotEnoughItemsError(msg)
