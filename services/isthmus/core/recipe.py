@@ -6,14 +6,14 @@ unless that would be fewer than 64, and the rest is fitted on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.core.aligners import Aligner, Artefact, FitOptions, FitPairs, Label, fit_artefact, load_aligner
+from isthmus.core.aligners import Aligner, Artefact, FitOptions, Label, fit_artefact, load_aligner
 from isthmus.core.calibration import (
     FIT_LIMIT,
     SAMPLE_LIMIT,
@@ -25,91 +25,21 @@ from isthmus.core.calibration import (
     estimate_calibration,
     fit_calibration,
 )
-from isthmus.core.errors import NotEnoughItemsError, ShapeError, SpacesMismatchError
+from isthmus.core.details import DetailRequest, Serving, judge_gains, plan_slices
+from isthmus.core.errors import NotEnoughItemsError, SpacesMismatchError
+from isthmus.core.gain import GainFinding
 from isthmus.core.gap import Corpus
 from isthmus.core.guard import GuardLimits, GuardVerdict, judge_guard
 from isthmus.core.held_out import NEIGHBOURS, ServedRows, judge_queries, summarise
 from isthmus.core.modality import Modality
-from isthmus.core.splits import HELD_OUT_SHARE, check_no_leak, held_out
+from isthmus.core.raw_pairs import RawPairs
+from isthmus.core.sliced import SlicesFinding, judge_slices
+from isthmus.core.splits import held_out
 
 __all__ = ["RawPairs", "Verification", "fit_and_judge", "fit_calibrated", "verify_artefact", "with_report"]
 
-_SPLIT_SEED: Final = 0
 _CALIBRATION_SEED: Final = 1
 _CALIBRATION_SHARE: Final = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawPairs:
-    """Raw embeddings of both modalities with their pair keys.
-
-    Raises:
-        ShapeError: There is not one key for each row.
-    """
-
-    images: NDArray[np.float32]
-    """(n, d)."""
-    texts: NDArray[np.float32]
-    """(m, e)."""
-    image_keys: Sequence[str | None]
-    text_keys: Sequence[str | None]
-    image_space: str
-    text_space: str
-
-    def __post_init__(self) -> None:
-        """Check the lengths."""
-        if (len(self.images), len(self.texts)) != (len(self.image_keys), len(self.text_keys)):
-            msg = "pair_key: need one for each image and for each text"
-            raise ShapeError(msg)
-
-    @property
-    def paired_keys(self) -> list[str]:
-        """Keys with items of both modalities, sorted."""
-        return sorted({key for key in self.image_keys if key} & {key for key in self.text_keys if key})
-
-    def with_keys(self, keys: Collection[str]) -> RawPairs:
-        """Return the items of these keys."""
-        images = [row for row, key in enumerate(self.image_keys) if key in keys]
-        texts = [row for row, key in enumerate(self.text_keys) if key in keys]
-        return RawPairs(
-            images=self.images[images],
-            texts=self.texts[texts],
-            image_keys=[self.image_keys[row] for row in images],
-            text_keys=[self.text_keys[row] for row in texts],
-            image_space=self.image_space,
-            text_space=self.text_space,
-        )
-
-    def split(self) -> tuple[RawPairs, RawPairs]:
-        """Return what may be learned from, and what is held out.
-
-        Raises:
-            NotEnoughItemsError: A side would be empty.
-            LeakError: A photo is on both sides.
-        """
-        keys = self.paired_keys
-        out = {key for key, is_out in zip(keys, held_out(keys, seed=_SPLIT_SEED), strict=True) if is_out}
-        if not out or len(out) == len(keys):
-            msg = f"pairs: {len(keys)} are too few to hold {HELD_OUT_SHARE:.0%} out; add pairs"
-            raise NotEnoughItemsError(msg)
-        learned, judged = self.with_keys(set(keys) - out), self.with_keys(out)
-        check_no_leak(learned.image_keys, judged.image_keys, fit_images=learned.images, test_images=judged.images)
-        return learned, judged
-
-    def fit_pairs(self) -> FitPairs:
-        """Return the pairs as a method takes them.
-
-        Raises:
-            CoreError: A row is no vector, or no key has items of both modalities.
-        """
-        return FitPairs.by_key(
-            self.images,
-            self.texts,
-            image_keys=self.image_keys,
-            text_keys=self.text_keys,
-            image_space=self.image_space,
-            text_space=self.text_space,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +58,10 @@ class Verification:
     """Of the ten best answers a query; empty without a fitted calibration."""
     best_reliability: Mapping[tuple[Modality, Modality], Reliability]
     """Of the best answer alone."""
+    slices: SlicesFinding | None = None
+    """Slices of the held-out queries; None where nobody asked."""
+    gain: GainFinding | None = None
+    """What the answers are worth; None where nobody asked."""
 
     @property
     def ece(self) -> float | None:
@@ -135,8 +69,8 @@ class Verification:
         return _mean_ece(self.reliability)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values: `before`, `after`, `guard`, `calibration`."""
-        return {
+        """Return plain JSON values: `before`, `after`, `guard`, `calibration`; where asked for `slices` and `gain`."""
+        document: dict[str, Any] = {
             "before": dict(self.before),
             "after": dict(self.after),
             "against": self.against,
@@ -149,6 +83,11 @@ class Verification:
                 },
             },
         }
+        if self.slices is not None:
+            document["slices"] = self.slices.to_dict()
+        if self.gain is not None:
+            document["gain"] = self.gain.to_dict()
+        return document
 
 
 def fit_calibrated(method: str, learned: RawPairs, *, label: Label, options: FitOptions | None = None) -> Artefact:
@@ -213,6 +152,7 @@ def verify_artefact(
     baseline: Artefact | None = None,
     limits: GuardLimits | None = None,
     seed: int = 0,
+    details: DetailRequest | None = None,
 ) -> Verification:
     """Judge an aligner on pairs it has not seen, against what is served without it.
 
@@ -223,10 +163,12 @@ def verify_artefact(
         baseline: The aligner that is active now; None when raw embeddings are compared.
         limits: Of the guard; None takes the defaults.
         seed: Of the bootstrap.
+        details: Which slices and what gain to look at beside; needs notes on the items. None looks at neither.
 
     Raises:
         SpacesMismatchError: The vectors are not of the aligner's raw spaces.
-        NotEnoughItemsError: There are too few pairs to judge at all.
+        NotEnoughItemsError: There are too few pairs to judge at all, or no row of a detail could be judged.
+        OptionError: As `isthmus.core.slices.SlicePlan.of`.
     """
     aligner = load_aligner(artefact)
     manifest = artefact.manifest
@@ -237,9 +179,12 @@ def verify_artefact(
     corpus = Corpus.of(paired.images, paired.texts, image_keys=paired.image_keys, text_keys=paired.text_keys)
     seen = learned or judged
     joined = judged.image_space == judged.text_space
+    details = details or DetailRequest()
+    plan = plan_slices(details, paired, learned=seen)  # whatever is wrong with what was asked is found first
     raw = {Modality.IMAGE: paired.images, Modality.TEXT: paired.texts}
-    if baseline is not None:
-        before = _served(load_aligner(baseline), raw, codes=corpus.codes, seen=seen)
+    active = None if baseline is None else load_aligner(baseline)
+    if active is not None:
+        before = _served(active, raw, codes=corpus.codes, seen=seen)
     else:
         before = ServedRows(
             queries=raw,
@@ -265,6 +210,7 @@ def verify_artefact(
             depth=depth,
         )
 
+    limits = limits or GuardLimits()
     return Verification(
         before=summarise(figures_before, pair_count=pair_count),
         after=summarise(figures_after, pair_count=pair_count),
@@ -272,6 +218,17 @@ def verify_artefact(
         guard=judge_guard(figures_before, figures_after, corpus=corpus, limits=limits, seed=seed),
         reliability=judged_answers(NEIGHBOURS),
         best_reliability=judged_answers(1),
+        slices=None
+        if plan is None
+        else judge_slices(plan, figures_before, figures_after, corpus=corpus, epsilon=limits.epsilon, seed=seed),
+        gain=judge_gains(
+            details,
+            judged=judged,
+            learned=seen,
+            before=Serving(active, before.calibration, joined=before.joined),
+            after=Serving(aligner, calibration),
+            seed=seed,
+        ),
     )
 
 

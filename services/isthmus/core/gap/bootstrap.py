@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from isthmus.core.gap.corpus import Corpus
 from isthmus.core.modality import Modality
 
-__all__ = ["REPLICATE_COUNT", "ClusterBootstrap", "Figure"]
+__all__ = ["REPLICATE_COUNT", "ClusterBootstrap", "Figure", "resampled_means"]
 
 REPLICATE_COUNT: Final = 500
 """Resampled corpora behind each interval."""
@@ -63,12 +63,7 @@ class ClusterBootstrap:
             Modality.IMAGE: inverse[:split],
             Modality.TEXT: inverse[split:],
         }
-        rng = np.random.default_rng(seed)
-        self._drawn = np.empty((replicate_count, self._cluster_count), dtype=np.uint8)
-        for replicate in self._drawn:
-            drawn = rng.integers(0, self._cluster_count, size=self._cluster_count)
-            # How often one key is drawn is a Poisson count of mean 1: 255 is never reached.
-            replicate[:] = np.bincount(drawn, minlength=self._cluster_count)
+        self._drawn = _draws(self._cluster_count, seed=seed, replicate_count=replicate_count)
 
     def item_weights(self, modality: Modality, *, replicate_count: int | None = None) -> Iterator[NDArray[np.float64]]:
         """Yield blocks of (replicates, n): how often each item of `modality` was drawn.
@@ -136,6 +131,37 @@ class ClusterBootstrap:
         sums = np.zeros(self._cluster_count)
         np.add.at(sums, self._cluster[modality], values)
         return sums
+
+
+def resampled_means(values: NDArray[Any], codes: NDArray[np.int64], *, seed: int) -> NDArray[np.float64]:
+    """Return (replicates,) means of (n,) `values` where there is no corpus, only what is resampled together.
+
+    Args:
+        values: (n,) finite numbers, n at least 1.
+        codes: (n,) equal codes are drawn together.
+        seed: Seed of the resampling.
+    """
+    clusters, inverse = np.unique(codes, return_inverse=True)
+    sums = np.bincount(inverse, weights=values, minlength=len(clusters))
+    counts = np.bincount(inverse, minlength=len(clusters)).astype(np.float64)
+    drawn = _draws(len(clusters), seed=seed, replicate_count=REPLICATE_COUNT)
+    means = [
+        (block @ sums) / (block @ counts)
+        for start in range(0, len(drawn), _BLOCK_REPLICATES)
+        for block in (drawn[start : start + _BLOCK_REPLICATES].astype(np.float64),)
+    ]
+    return np.concatenate(means)
+
+
+def _draws(cluster_count: int, *, seed: int, replicate_count: int) -> NDArray[np.uint8]:
+    """Return (replicates, clusters): how often each cluster is drawn, with replacement."""
+    rng = np.random.default_rng(seed)
+    counts = np.empty((replicate_count, cluster_count), dtype=np.uint8)
+    for replicate in counts:
+        drawn = rng.integers(0, cluster_count, size=cluster_count)
+        # How often one key is drawn is a Poisson count of mean 1: 255 is never reached.
+        replicate[:] = np.bincount(drawn, minlength=cluster_count)
+    return counts
 
 
 def percentile_figure(value: float, replicates: NDArray[np.float64], *, noise_floor: float | None = None) -> Figure:
