@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration
 from isthmus.core.gap import gini
-from isthmus.core.metrics import TOP_DEPTH, MixedRetrieval, RecallAt, ideal_gain, top_figures
+from isthmus.core.metrics import MixedRetrieval, RecallAt, ideal_gain, top_figures_of_rows
 from isthmus.core.modality import Modality
 
 __all__ = ["NEIGHBOURS", "QueryFigures", "ServedRows", "judge_queries", "summarise"]
@@ -120,7 +120,7 @@ def _judge_side(served: ServedRows, query: Modality) -> QueryFigures:
         ranks["mixed_rank"][rows] = _rank(merged, found)
         merged = np.concatenate([to_own, to_other], axis=1)
         relevant = np.concatenate([sibling, match], axis=1)
-        gain, ranks["own_share"][rows] = _top(merged, relevant, is_own)
+        gain, ranks["own_share"][rows] = top_figures_of_rows(merged, relevant, is_own)
         ranks["ndcg10"][rows] = gain / ideal_gain(relevant.sum(axis=1))
         own_neighbours[rows] = np.argpartition(-to_own, k - 1, axis=1)[:, :k]
         other_neighbours[rows] = np.argpartition(-to_other, l_count - 1, axis=1)[:, :l_count]
@@ -134,16 +134,3 @@ def _rank(scores: NDArray[np.float64], wanted: NDArray[np.bool_]) -> NDArray[np.
     ties = ((scores == best) & ~wanted & np.isfinite(scores)).sum(axis=1)
     ranks: NDArray[np.float64] = np.where(np.isfinite(best[:, 0]), greater + 0.5 * ties, np.inf)
     return ranks
-
-
-def _top(
-    scores: NDArray[np.float64], relevant: NDArray[np.bool_], own: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    gain, share = np.empty(len(scores)), np.empty(len(scores))
-    depth = min(TOP_DEPTH, scores.shape[1])
-    thresholds = np.partition(scores, scores.shape[1] - depth, axis=1)[:, scores.shape[1] - depth]
-    for row, values in enumerate(scores):
-        chosen = np.flatnonzero((values >= thresholds[row]) & np.isfinite(values))
-        chosen = chosen[np.argsort(-values[chosen], kind="stable")]
-        gain[row], share[row] = top_figures(values[chosen], relevant[row, chosen], own[chosen])
-    return gain, share

@@ -21,6 +21,7 @@ from isthmus.core.metrics import (
     list_rank,
     mixed_retrieval,
     top_figures,
+    top_figures_of_rows,
 )
 from tests.unit.core.conftest import Pairs
 
@@ -186,6 +187,20 @@ def test_a_tie_across_the_tenth_place_shares_it() -> None:
     own = np.arange(20) < 5
     _, share = top_figures(np.zeros(20), np.zeros(20, dtype=bool), own)
     assert share == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("width", [0, 3, 10, 11, 40])
+@pytest.mark.parametrize("levels", [3, 10**9])
+def test_rows_at_once_have_the_figures_of_each_row(width: int, levels: int) -> None:
+    """Long lists and short ones, with ties at three levels and without, some answers missing."""
+    rng = np.random.default_rng(width)
+    scores = rng.integers(0, levels, size=(60, width)).astype(np.float64)
+    scores[rng.random(scores.shape) < 0.2] = -np.inf
+    relevant, own = rng.random(scores.shape) < 0.3, rng.random(width) < 0.5
+    gain, share = top_figures_of_rows(scores, relevant, own)
+    for row, values in enumerate(scores):
+        order = np.argsort(-values, kind="stable")[: np.isfinite(values).sum()]
+        assert (gain[row], share[row]) == pytest.approx(top_figures(values[order], relevant[row, order], own[order]))
 
 
 def test_an_empty_list_has_no_figures() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus.core.metrics.ranking import TOP_DEPTH, ideal_gain, list_rank, top_figures
+from isthmus.core.metrics.ranking import TOP_DEPTH, ideal_gain, list_rank, top_figures, top_figures_of_rows
 from isthmus.core.metrics.reports import MixedRetrieval, RecallAt, RetrievalReport
 from isthmus.core.metrics.retrieval import cross_modal_recall, mixed_retrieval
 
@@ -16,4 +16,5 @@ __all__ = [
     "list_rank",
     "mixed_retrieval",
     "top_figures",
+    "top_figures_of_rows",
 ]

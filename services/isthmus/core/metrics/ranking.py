@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TOP_DEPTH", "ideal_gain", "list_rank", "top_figures"]
+__all__ = ["TOP_DEPTH", "ideal_gain", "list_rank", "top_figures", "top_figures_of_rows"]
 
 TOP_DEPTH: Final = 10
 """How many answers nDCG and the own-modality share look at."""
@@ -66,3 +66,41 @@ def top_figures(
         gain += float(relevant[start:end].mean()) * float(_CUMULATED[last] - _CUMULATED[start])
         own_places += float(own[start:end].mean()) * (last - int(start))
     return gain, own_places / depth
+
+
+def top_figures_of_rows(
+    scores: NDArray[np.float64], relevant: NDArray[np.bool_], own: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `top_figures` of each row: expected DCG and expected own-modality share of its first 10.
+
+    Args:
+        scores: (n, k), in any order; minus infinity is no answer.
+        relevant: (n, k) which answers are relevant.
+        own: (k,) which answers are of the queries' modality.
+
+    Returns:
+        (n,) and (n,) float64.
+    """
+    count, width = scores.shape
+    gain, share = np.zeros(count), np.zeros(count)
+    depth = min(TOP_DEPTH, width)
+    if depth == 0:
+        return gain, share
+    # One more than is looked at: a tie across the last place belongs to the decision.
+    seen = min(depth + 1, width)
+    top = (
+        np.argpartition(-scores, seen - 1, axis=1)[:, :seen] if seen < width else np.tile(np.arange(width), (count, 1))
+    )
+    found = np.take_along_axis(scores, top, axis=1)
+    order = np.argsort(-found, axis=1, kind="stable")
+    top, found = np.take_along_axis(top, order, axis=1), np.take_along_axis(found, order, axis=1)
+    plain = np.isfinite(found[:, :depth]).all(axis=1) & (found[:, 1:] != found[:, :-1]).all(axis=1)
+    hits = np.take_along_axis(relevant, top[:, :depth], axis=1)
+    gain[plain] = (hits @ _DISCOUNTS[:depth])[plain]
+    share[plain] = own[top[:, :depth]].mean(axis=1)[plain]
+    for row in np.flatnonzero(~plain):
+        values = scores[row]
+        chosen = np.flatnonzero((values >= found[row, depth - 1]) & np.isfinite(values))
+        chosen = chosen[np.argsort(-values[chosen], kind="stable")]
+        gain[row], share[row] = top_figures(values[chosen], relevant[row, chosen], own[chosen])
+    return gain, share

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration
-from isthmus.core.metrics.ranking import TOP_DEPTH, ideal_gain, top_figures
+from isthmus.core.metrics.ranking import ideal_gain, top_figures_of_rows
 from isthmus.core.metrics.reports import MixedRetrieval, RecallAt
 from isthmus.core.modality import Modality
 
@@ -83,7 +83,7 @@ def mixed_retrieval(
         relevant = codes[query][rows, None] == item_codes[None, :]
         relevant[np.arange(len(rows)), rows] = False
         ranks[block] = _best_ranks(merged, relevant & ~is_own, counted=~relevant & np.isfinite(merged))
-        gain, share[block] = _top_of_rows(merged, relevant, is_own)
+        gain, share[block] = top_figures_of_rows(merged, relevant, is_own)
         ndcg[block] = gain / ideal_gain(relevant.sum(axis=1))
     return MixedRetrieval.of(ranks, ndcg10=ndcg, own_share=share)
 
@@ -103,19 +103,3 @@ def _best_ranks(
     ties = ((scores == best) & counted).sum(axis=1)
     ranks: NDArray[np.float64] = greater + 0.5 * ties
     return ranks
-
-
-def _top_of_rows(
-    scores: NDArray[np.float64], relevant: NDArray[np.bool_], own: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return DCG at 10 and own-modality share of the first 10 for each row; minus infinity is no answer."""
-    gain, share = np.empty(len(scores)), np.empty(len(scores))
-    for row, values in enumerate(scores):
-        # Everything that ties with the tenth place belongs to the decision, however many that are.
-        answers = len(values) - int(np.isneginf(values).sum())
-        place = max(len(values) - min(TOP_DEPTH, answers), 0)
-        threshold = np.partition(values, place)[place] if answers else np.inf
-        chosen = np.flatnonzero(values >= threshold)
-        chosen = chosen[np.argsort(-values[chosen], kind="stable")]
-        gain[row], share[row] = top_figures(values[chosen], relevant[row, chosen], own[chosen])
-    return gain, share
