@@ -36,7 +36,15 @@ from isthmus.core.raw_pairs import RawPairs
 from isthmus.core.sliced import SlicesFinding, judge_slices
 from isthmus.core.splits import held_out
 
-__all__ = ["RawPairs", "Verification", "fit_and_judge", "fit_calibrated", "verify_artefact", "with_report"]
+__all__ = [
+    "RawPairs",
+    "Verification",
+    "fit_and_judge",
+    "fit_calibrated",
+    "served_rows",
+    "verify_artefact",
+    "with_report",
+]
 
 _CALIBRATION_SEED: Final = 1
 _CALIBRATION_SHARE: Final = 0.25
@@ -170,30 +178,14 @@ def verify_artefact(
         NotEnoughItemsError: There are too few pairs to judge at all, or no row of a detail could be judged.
         OptionError: As `isthmus.core.slices.SlicePlan.of`.
     """
-    aligner = load_aligner(artefact)
-    manifest = artefact.manifest
-    if (manifest.image_space, manifest.text_space) != (judged.image_space, judged.text_space):
-        msg = "embeddings: not of the raw spaces that the aligner accepts; embed them with its encoders"
-        raise SpacesMismatchError(msg)
+    aligner, active = load_aligner(artefact), None if baseline is None else load_aligner(baseline)
     paired = judged.with_keys(set(judged.paired_keys))
     corpus = Corpus.of(paired.images, paired.texts, image_keys=paired.image_keys, text_keys=paired.text_keys)
     seen = learned or judged
-    joined = judged.image_space == judged.text_space
     details = details or DetailRequest()
     plan = plan_slices(details, paired, learned=seen)  # whatever is wrong with what was asked is found first
-    raw = {Modality.IMAGE: paired.images, Modality.TEXT: paired.texts}
-    active = None if baseline is None else load_aligner(baseline)
-    if active is not None:
-        before = _served(active, raw, codes=corpus.codes, seen=seen)
-    else:
-        before = ServedRows(
-            queries=raw,
-            items=raw,
-            codes=corpus.codes,
-            calibration=_estimated(None, seen) if joined else Calibration.default(),
-            joined=joined,
-        )
-    after = _served(aligner, raw, codes=corpus.codes, seen=seen)
+    before = served_rows(active, paired, codes=corpus.codes, seen=seen)
+    after = served_rows(aligner, paired, codes=corpus.codes, seen=seen)
     queries, items, calibration = after.queries, after.items, after.calibration
     figures_before, figures_after = judge_queries(before), judge_queries(after)
     pair_count = len(corpus.paired_keys)
@@ -236,20 +228,35 @@ def _mean_ece(found: Mapping[tuple[Modality, Modality], Reliability]) -> float |
     return float(np.mean([one.ece for one in found.values()])) if found else None
 
 
-def _served(
-    aligner: Aligner,
-    raw: Mapping[Modality, NDArray[np.float32]],
-    *,
-    codes: Mapping[Modality, NDArray[np.int64]],
-    seen: RawPairs,
+def served_rows(
+    aligner: Aligner | None, judged: RawPairs, *, codes: Mapping[Modality, NDArray[np.int64]], seen: RawPairs
 ) -> ServedRows:
-    """Return how items are served with an aligner that is active."""
-    calibration = aligner.calibration
+    """Return how items are served while an aligner is active, or none.
+
+    Args:
+        aligner: The active one. With None raw embeddings are compared where the raw spaces are one, and a query
+            sees its own modality alone where they are two.
+        judged: The items.
+        codes: Of their pair keys, as in `Corpus.codes`.
+        seen: Items that the searcher estimates a calibration from where none is fitted.
+
+    Raises:
+        SpacesMismatchError: The items are not of the aligner's raw spaces.
+    """
+    raw = {Modality.IMAGE: judged.images, Modality.TEXT: judged.texts}
+    if aligner is None:
+        joined = judged.image_space == judged.text_space
+        calibration = _estimated(None, seen) if joined else Calibration.default()
+        return ServedRows(queries=raw, items=raw, codes=codes, calibration=calibration, joined=joined)
+    if (aligner.image_space, aligner.text_space) != (judged.image_space, judged.text_space):
+        msg = "embeddings: not of the raw spaces that the aligner accepts; embed them with its encoders"
+        raise SpacesMismatchError(msg)
+    fitted = aligner.calibration
     return ServedRows(
         queries={modality: aligner.query_rows(rows, modality) for modality, rows in raw.items()},
         items={modality: aligner.item_rows(rows, modality) for modality, rows in raw.items()},
         codes=codes,
-        calibration=_estimated(aligner, seen) if calibration is None else calibration,
+        calibration=_estimated(aligner, seen) if fitted is None else fitted,
     )
 
 
