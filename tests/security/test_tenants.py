@@ -62,6 +62,7 @@ def _requests(collection: str) -> dict[str, Message]:
         "VerifyAligner": pb.VerifyAlignerRequest(collection=collection, aligner="identity"),
         "CompareAligners": pb.CompareAlignersRequest(collection=collection),
         "MeasureGap": pb.MeasureGapRequest(collection=collection),
+        "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }
 
 

@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from isthmus.cli.align_collection import OptionalCollection
 from isthmus.cli.collections import show_collection
-from isthmus.cli.failures import reporting
+from isthmus.cli.failures import CommandError, UsageError, reporting
 from isthmus.cli.local import unreadable, unwritable
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import facts, note, print_json, print_table, table
 from isthmus.cli.progress import share_bar
+from isthmus.cli.promotions import history_document, promotion_document, show_active, show_history
 from isthmus.client import Aligner, FitOptions
 
 __all__ = ["app", "import_", "list_", "promote", "rollback", "show"]
@@ -27,9 +29,16 @@ AlignerName = Annotated[str, typer.Argument(metavar="ALIGNER", help="`id@revisio
 
 
 @app.command("list")
-def list_(address: Address = None, json: Json = False) -> None:
-    """List the aligners."""
+def list_(collection: OptionalCollection = None, address: Address = None, json: Json = False) -> None:
+    """List the aligners; with --collection, which were active there, since when, and which were forced and why."""
     with reporting(as_json=json), connect(address) as client:
+        if collection is not None:
+            history = client.list_promotions(collection)
+            if json:
+                print_json({"collection": collection} | history_document(history))
+            else:
+                show_history(history)
+            return
         found = client.list_aligners()
         if json:
             print_json({"aligners": [_document(aligner) for aligner in found]})
@@ -43,7 +52,10 @@ def list_(address: Address = None, json: Json = False) -> None:
 
 
 def show(
-    aligner: AlignerName,
+    aligner: Annotated[
+        str | None, typer.Argument(metavar="[ALIGNER]", help="`id@revision`, or `id` for its newest revision.")
+    ] = None,
+    collection: OptionalCollection = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Write its artefact there, as `isthmus align import` reads it."),
@@ -51,8 +63,22 @@ def show(
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Show one aligner: where it comes from, and how it did on pairs it was not fitted on."""
+    """Show one aligner: where it comes from, and how it did on pairs it was not fitted on.
+
+    With --collection in place of ALIGNER: the one that is active there, since when, and whether it was forced.
+    """
     with reporting(as_json=json), connect(address) as client:
+        if (aligner is None) == (collection is None):
+            msg = "name either ALIGNER or --collection"
+            raise UsageError(msg)
+        history = None if collection is None else client.list_promotions(collection)
+        if history is not None:
+            aligner = history.promotions[0].aligner
+            if not json:
+                show_active(history)
+        if not aligner:
+            msg = "no aligner is active in the collection"
+            raise CommandError(msg, reason="NO_ALIGNER", hint="`isthmus align promote` makes one active")
         if out is None:
             found = client.get_aligner(aligner)
         else:
@@ -60,8 +86,11 @@ def show(
                 found = client.export_aligner(aligner, out)
             except OSError as error:
                 raise unwritable(out, error) from error
-        _show(found, as_json=json)
-        if not json:
+        if json:
+            since = {} if history is None else {"active": promotion_document(history.promotions[0])}
+            print_json(_document(found) | since)
+        else:
+            _show(found, as_json=False)
             _show_manifest(found)
 
 
@@ -121,7 +150,11 @@ def promote(
         bool, typer.Option("--allow-unverified", help="You judged it elsewhere: it carries no report.")
     ] = False,
     override: Annotated[
-        str, typer.Option(metavar="REASON", help="Promote it although it breaks the guard; the reason is kept.")
+        str,
+        typer.Option(
+            metavar="REASON",
+            help="Promote it although it breaks the guard, or was judged against another aligner; the reason is kept.",
+        ),
     ] = "",
     address: Address = None,
     json: Json = False,

@@ -10,11 +10,12 @@ import typer
 from isthmus.cli.failures import reporting
 from isthmus.cli.options import Address, Json, connect
 from isthmus.cli.output import facts, note, print_json, print_table, table
+from isthmus.cli.promotions import history_document, show_active, show_history
 from isthmus.client import Collection, GuardLimits
 
 __all__ = ["app", "show_collection"]
 
-app = typer.Typer(help="List, create and delete collections.", no_args_is_help=True)
+app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True)
 
 _FIGURES: Final = ("images", "texts", "revision")
 _HEADINGS: Final = ("name", *_FIGURES, "image space", "text space", "aligner")
@@ -84,6 +85,19 @@ def create(
             guard=GuardLimits(epsilon=epsilon),
         )
         show_collection(made, as_json=json)
+
+
+@app.command()
+def show(name: _Name, address: Address = None, json: Json = False) -> None:
+    """Show one collection: what it holds, which aligner is active, since when, and which were forced and why."""
+    with reporting(as_json=json), connect(address) as client:
+        found, history = client.get_collection(name), client.list_promotions(name)
+        if json:
+            print_json(dataclasses.asdict(found) | history_document(history))
+            return
+        show_collection(found, as_json=False)
+        show_active(history)
+        show_history(history)
 
 
 @app.command()

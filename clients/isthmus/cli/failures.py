@@ -36,6 +36,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "SPACE_MISMATCH": "`isthmus collections list` shows the spaces of each collection",
     "THUMBNAILS_DISABLED": "leave --thumbnails out, or index into a new collection",
     "UNVERIFIED_ALIGNER": "fit it on the collection, which judges it, or judge it elsewhere and say --allow-unverified",
+    "VERDICT_OUTDATED": "`isthmus align fit` judges against what is active; --override REASON promotes it all the same",
 }
 
 

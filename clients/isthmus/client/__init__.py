@@ -6,7 +6,7 @@ return the same values, and need nothing but grpcio, protobuf and numpy (Pillow 
 
 from __future__ import annotations
 
-from isthmus.client.aligners.results import Aligner, FitProgress
+from isthmus.client.aligners.results import Aligner, FitProgress, Promotion, PromotionHistory, PromotionKind
 from isthmus.client.async_client import AsyncClient
 from isthmus.client.client import Client
 from isthmus.client.collections.results import Collection
@@ -95,6 +95,9 @@ __all__ = [
     "Neighbor",
     "NotFoundError",
     "PermissionDeniedError",
+    "Promotion",
+    "PromotionHistory",
+    "PromotionKind",
     "RecallAt",
     "ResourceExhaustedError",
     "Resume",

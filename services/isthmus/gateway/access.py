@@ -27,6 +27,7 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
         f"{_GATEWAY}/ListCollections": Role.READER,
         f"{_GATEWAY}/ListAligners": Role.READER,
         f"{_GATEWAY}/GetAligner": Role.READER,
+        f"{_GATEWAY}/ListPromotions": Role.READER,
         f"{_GATEWAY}/Evaluate": Role.READER,
         f"{_GATEWAY}/MeasureGap": Role.READER,
         f"{_GATEWAY}/GetStatus": Role.READER,

@@ -11,9 +11,11 @@ from typing import Any
 import grpc
 
 from isthmus.gateway.access import KeyedDoor
+from isthmus.gateway.aligner_calls import AlignerCalls
 from isthmus.gateway.assembly import Gateway
 from isthmus.gateway.collections import NewCollection, SpaceChoice
 from isthmus.gateway.config import GatewayConfig
+from isthmus.gateway.judging_calls import JudgingCalls
 from isthmus.gateway.messages import collection_message
 from isthmus.gateway.upsert import UpsertCommand
 from isthmus.gateway.wire import (
@@ -26,16 +28,13 @@ from isthmus.gateway.wire import (
     search_response,
     upsert_response,
 )
-from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
 from isthmus.runtime.base.limits import (
-    ALIGNER_MAX_BYTES,
     EMBED_MAX_COUNT,
     GATEWAY_RECEIVE_MAX_BYTES,
-    MANIFEST_MAX_BYTES,
     UPSERT_MAX_COUNT,
 )
 from isthmus.runtime.base.names import check_count, check_item_id, check_name, check_request_id
-from isthmus.runtime.rpc.channel import call, stream
+from isthmus.runtime.rpc.channel import call
 from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.v1 import (
@@ -44,7 +43,7 @@ from isthmus.v1 import (
     index_search_service_pb2,
     index_writer_service_pb2,
 )
-from isthmus.v1.gateway_service_pb2_grpc import GatewayServiceServicer, add_GatewayServiceServicer_to_server
+from isthmus.v1.gateway_service_pb2_grpc import add_GatewayServiceServicer_to_server
 
 __all__ = ["GatewayServicer", "build"]
 
@@ -55,7 +54,7 @@ def _micros_since(started_s: float) -> int:
     return int((time.monotonic() - started_s) * 1e6)
 
 
-class GatewayServicer(GatewayServiceServicer):
+class GatewayServicer(AlignerCalls, JudgingCalls):
     """Checks requests, asks the engine, packs answers.
 
     Args:
@@ -63,7 +62,7 @@ class GatewayServicer(GatewayServiceServicer):
     """
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+        super().__init__(gateway)
         self._engine = gateway.engine
 
     async def Embed(
@@ -208,150 +207,6 @@ class GatewayServicer(GatewayServiceServicer):
         )
         return gateway_service_pb2.EvaluateResponse(report=answer.report)
 
-    async def VerifyAligner(
-        self, request: gateway_service_pb2.VerifyAlignerRequest, _context: _Context
-    ) -> gateway_service_pb2.VerifyAlignerResponse:
-        """Judge an aligner on a collection's held-out pairs."""
-        answer = await call(
-            self._gateway.alignment.stub.VerifyAligner,
-            alignment_service_pb2.AlignmentServiceVerifyAlignerRequest(
-                collection=check_name(request.collection, field="collection"),
-                aligner=request.aligner,
-                min_revision=request.min_revision,
-                seed=request.seed,
-            ),
-            backend="alignment",
-        )
-        return gateway_service_pb2.VerifyAlignerResponse(report=answer.report, revision=answer.revision)
-
-    async def CompareAligners(
-        self, request: gateway_service_pb2.CompareAlignersRequest, _context: _Context
-    ) -> gateway_service_pb2.CompareAlignersResponse:
-        """Fit methods to a collection's pairs and judge all on the same held-out ones."""
-        answer = await call(
-            self._gateway.alignment.stub.CompareAligners,
-            alignment_service_pb2.AlignmentServiceCompareAlignersRequest(
-                collection=check_name(request.collection, field="collection"),
-                methods=request.methods,
-                min_revision=request.min_revision,
-                seed=request.seed,
-                hubness=request.hubness,
-            ),
-            backend="alignment",
-        )
-        return gateway_service_pb2.CompareAlignersResponse(
-            reports=answer.reports, refused=answer.refused, best=answer.best, revision=answer.revision
-        )
-
-    async def MeasureGap(
-        self, request: gateway_service_pb2.MeasureGapRequest, _context: _Context
-    ) -> gateway_service_pb2.MeasureGapResponse:
-        """Measure the gap between the modalities on a collection's pairs."""
-        answer = await call(
-            self._gateway.alignment.stub.MeasureGap,
-            alignment_service_pb2.AlignmentServiceMeasureGapRequest(
-                collection=check_name(request.collection, field="collection"),
-                min_revision=request.min_revision,
-                seed=request.seed,
-                sample_count=request.sample_count,
-                aligner=request.aligner,
-                compare_distances=request.compare_distances,
-            ),
-            backend="alignment",
-        )
-        return gateway_service_pb2.MeasureGapResponse(report=answer.report)
-
-    async def ListAligners(
-        self, _request: gateway_service_pb2.ListAlignersRequest, _context: _Context
-    ) -> gateway_service_pb2.ListAlignersResponse:
-        """List the aligners."""
-        answer = await call(
-            self._gateway.alignment.stub.ListAligners,
-            alignment_service_pb2.AlignmentServiceListAlignersRequest(),
-            backend="alignment",
-        )
-        return gateway_service_pb2.ListAlignersResponse(aligners=answer.aligners)
-
-    async def GetAligner(
-        self, request: gateway_service_pb2.GetAlignerRequest, _context: _Context
-    ) -> gateway_service_pb2.GetAlignerResponse:
-        """Get one aligner."""
-        answer = await call(
-            self._gateway.alignment.stub.GetAligner,
-            alignment_service_pb2.AlignmentServiceGetAlignerRequest(aligner=request.aligner),
-            backend="alignment",
-        )
-        artefact = answer.artefact if request.include_artefact else None
-        return gateway_service_pb2.GetAlignerResponse(aligner=answer.aligner, artefact=artefact)
-
-    async def FitAligner(
-        self, request: gateway_service_pb2.FitAlignerRequest, _context: _Context
-    ) -> AsyncGenerator[gateway_service_pb2.FitAlignerResponse, None]:
-        """Fit an aligner to a collection, with progress."""
-        steps = stream(
-            self._gateway.alignment.stub.FitAligner,
-            alignment_service_pb2.AlignmentServiceFitAlignerRequest(
-                collection=check_name(request.collection, field="collection"),
-                aligner_id=check_name(request.aligner_id, field="aligner_id"),
-                method=request.method,
-                min_revision=request.min_revision,
-                seed=request.seed,
-                request_id=check_request_id(request.request_id),
-                options=request.options,
-            ),
-            backend="alignment",
-        )
-        async with contextlib.aclosing(steps):
-            async for step in steps:
-                aligner = step.aligner if step.HasField("aligner") else None
-                yield gateway_service_pb2.FitAlignerResponse(progress=step.progress, stage=step.stage, aligner=aligner)
-
-    async def ImportAligner(
-        self, request: gateway_service_pb2.ImportAlignerRequest, _context: _Context
-    ) -> gateway_service_pb2.ImportAlignerResponse:
-        """Keep an aligner that was trained elsewhere."""
-        artefact = request.artefact
-        _check_size("artefact.manifest", len(artefact.manifest), MANIFEST_MAX_BYTES)
-        _check_size("artefact.tensors", len(artefact.tensors), ALIGNER_MAX_BYTES)
-        answer = await call(
-            self._gateway.alignment.stub.ImportAligner,
-            alignment_service_pb2.AlignmentServiceImportAlignerRequest(
-                artefact=artefact, request_id=check_request_id(request.request_id)
-            ),
-            backend="alignment",
-        )
-        return gateway_service_pb2.ImportAlignerResponse(aligner=answer.aligner)
-
-    async def PromoteAligner(
-        self, request: gateway_service_pb2.PromoteAlignerRequest, _context: _Context
-    ) -> gateway_service_pb2.PromoteAlignerResponse:
-        """Make an aligner the active one of a collection."""
-        if not request.aligner:
-            msg = "aligner is required"
-            raise InvalidArgumentError(msg, reason="FIELD_REQUIRED", metadata={"field": "aligner"})
-        collection = await self._engine.keeper.promote(
-            check_name(request.collection, field="collection"),
-            request.aligner,
-            allow_unverified=request.allow_unverified,
-            override_reason=request.override_reason,
-            request_id=check_request_id(request.request_id),
-        )
-        return gateway_service_pb2.PromoteAlignerResponse(collection=collection_message(collection))
-
-    async def RollbackAligner(
-        self, request: gateway_service_pb2.RollbackAlignerRequest, _context: _Context
-    ) -> gateway_service_pb2.RollbackAlignerResponse:
-        """Make the aligner before the active one active again."""
-        answer = await call(
-            self._gateway.writer.stub.RollbackAligner,
-            index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest(
-                collection=check_name(request.collection, field="collection"),
-                request_id=check_request_id(request.request_id),
-            ),
-            backend="index_writer",
-        )
-        return gateway_service_pb2.RollbackAlignerResponse(collection=answer.collection)
-
     async def GetStatus(
         self, _request: gateway_service_pb2.GetStatusRequest, _context: _Context
     ) -> gateway_service_pb2.GetStatusResponse:
@@ -362,14 +217,6 @@ class GatewayServicer(GatewayServiceServicer):
 def _checked_ids(ids: Sequence[str]) -> list[str]:
     check_count(ids, field="ids", limit=UPSERT_MAX_COUNT)
     return [check_item_id(item_id) for item_id in ids]
-
-
-def _check_size(field: str, size: int, limit: int) -> None:
-    if size > limit:
-        msg = f"{field} has {size} bytes; the limit is {limit}"
-        raise ResourceExhaustedError(
-            msg, reason="LIMIT_EXCEEDED", metadata={"field": field, "size": str(size), "limit": str(limit)}
-        )
 
 
 def build(config: GatewayConfig) -> Hosted:

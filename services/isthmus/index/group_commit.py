@@ -16,10 +16,12 @@ from isthmus.core.modality import Modality
 from isthmus.index.config import IndexConfig
 from isthmus.index.epoch import WriterEpoch
 from isthmus.index.events import Answer, Op
+from isthmus.index.group_plan import GroupPlan, plan_group
+from isthmus.index.history import PromotionHistory, read_history
 from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, ITEMS, MERGED_FRAGMENTS, REVISION
 from isthmus.index.model import CollectionInfo
 from isthmus.index.mutations import Mutation
-from isthmus.index.state import CollectionState, GroupPlan, load_state, plan_group
+from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
 from isthmus.index.superseded import SupersededError
 from isthmus.index.table import ROW_ID
@@ -112,6 +114,14 @@ class GroupCommitter:
             image_count=state.counts[Modality.IMAGE],
             text_count=state.counts[Modality.TEXT],
         )
+
+    def history(self) -> PromotionHistory:
+        """Read what was made active, newest first; blocks.
+
+        Raises:
+            OSError: the table cannot be read.
+        """
+        return read_history(self._table.view())
 
     async def submit(self, mutation: Mutation) -> Answer:
         """Apply a mutation; it is durable when this returns.

@@ -93,12 +93,16 @@ class SetAligner:
         space: Its aligned space.
         payload: Its artefact, packed.
         override_reason: Why it is taken although it breaks the guard; empty when it does not.
+        unverified: Whether it is taken without a verdict, on the caller's word.
+        against: The aligner that it was judged against, which must be the active one still; None when that is waived.
     """
 
     request_id: str
     space: str
     payload: bytes
     override_reason: str = ""
+    unverified: bool = False
+    against: str | None = None
 
     @property
     def rows(self) -> int:

@@ -10,7 +10,7 @@ from isthmus.core.aligners import Aligner
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from isthmus.runtime.base.guard import GuardTerms
 
-__all__ = ["PromotionTerms", "check_promotion"]
+__all__ = ["Admission", "PromotionTerms", "check_promotion", "verdict_outdated"]
 
 _REASON_MAX_BYTES: Final = 1_024
 _FIGURES_MAX_COUNT: Final = 8
@@ -38,8 +38,24 @@ class PromotionTerms:
             raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "override_reason"})
 
 
-def check_promotion(aligner: Aligner, terms: PromotionTerms, *, allowed: GuardTerms) -> None:
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """On what an aligner may be promoted.
+
+    Attributes:
+        against: The aligner that its verdict compares it with, empty for none; it must be the active one still. None
+            when the caller waived that.
+        unverified: Whether it has no verdict, and the caller's word stands for one.
+    """
+
+    against: str | None
+    unverified: bool = False
+
+
+def check_promotion(aligner: Aligner, terms: PromotionTerms, *, allowed: GuardTerms) -> Admission:
     """Refuse an aligner that nobody has judged, and one that was found to cost more than it may.
+
+    Whether what it was judged against is still what is active is asked when it is committed.
 
     Args:
         aligner: Its artefact is whole.
@@ -50,20 +66,41 @@ def check_promotion(aligner: Aligner, terms: PromotionTerms, *, allowed: GuardTe
         FailedPreconditionError: UNVERIFIED_ALIGNER; GUARD_BROKEN, with the figures.
     """
     if terms.override_reason:
-        return
-    guard = aligner.artefact.manifest.report.get("guard")
-    if not isinstance(guard, Mapping) or not _judged_by(guard).within(allowed):
+        return Admission(against=None)
+    report = aligner.artefact.manifest.report
+    guard, against = report.get("guard"), report.get("against")
+    if not (isinstance(guard, Mapping) and isinstance(against, str) and _judged_by(guard).within(allowed)):
         if not terms.allow_unverified:
             msg = (
                 "the aligner holds no report on held-out pairs that was judged by the collection's limits; "
                 "set allow_unverified to promote it all the same"
             )
             raise FailedPreconditionError(msg, reason="UNVERIFIED_ALIGNER", metadata={"field": "allow_unverified"})
-        return
+        return Admission(against=None, unverified=True)
     if guard.get("ok") is not True:
         figures = _figures(guard)
         msg = f"the aligner breaks the guard on held-out pairs: {figures}"
         raise FailedPreconditionError(msg, reason="GUARD_BROKEN", metadata={"figures": figures})
+    return Admission(against=against)
+
+
+def verdict_outdated(*, judged_against: str, active: str) -> FailedPreconditionError:
+    """Return VERDICT_OUTDATED: what an aligner was compared with is not what it would replace.
+
+    Args:
+        judged_against: The aligner that its report compares it with; empty for none.
+        active: The active one; empty for none.
+    """
+    msg = (
+        f"the aligner was judged against {_named(judged_against)}, and {_named(active)} is active now; fit it again, "
+        "which judges it against that, or say in override_reason why it is promoted all the same"
+    )
+    metadata = {"judged_against": judged_against[:_FIGURE_MAX_COUNT], "active": active, "field": "override_reason"}
+    return FailedPreconditionError(msg, reason="VERDICT_OUTDATED", metadata=metadata)
+
+
+def _named(space: str) -> str:
+    return space[:_FIGURE_MAX_COUNT] or "no aligner"
 
 
 def _judged_by(guard: Mapping[str, Any]) -> GuardTerms:

@@ -156,6 +156,15 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
         collection = wire.collection_message(info)
         return index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse(collection=collection)
 
+    async def ListPromotions(
+        self, request: index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceListPromotionsResponse:
+        """List what was active."""
+        history = await self._engine.promotions(context.current().tenant, request.collection)
+        return index_writer_service_pb2.IndexWriterServiceListPromotionsResponse(
+            promotions=[wire.promotion_message(one) for one in history.promotions], total_count=history.total_count
+        )
+
 
 class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     """`IndexSearchService` over the searcher.

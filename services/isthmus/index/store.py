@@ -78,9 +78,9 @@ class EventView:
         live = row_ids[places[ops[places] == Op.UPSERT]]
         return EventHeads(revision=int(revisions.max()), item_rows=np.sort(live), settings_row=int(row_ids[settings]))
 
-    def scan(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield every event, in no particular order, with its row id."""
-        return self._view.scan(columns)
+    def scan(self, columns: Sequence[str], *, op: Op | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield every event, or those of one kind, in no particular order, with its row id."""
+        return self._view.scan(columns, where=None if op is None else f"op = {op.value}")
 
     def since(self, revision: int, *, known_fragment_ids: frozenset[int]) -> pa.Table:
         """Return the verified events above `revision`, oldest first, without thumbnails.

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.modality import Modality
+from isthmus.index.history import Promotion, PromotionKind
 from isthmus.index.model import (
     AlignerFiles,
     CollectionInfo,
@@ -45,6 +46,7 @@ __all__ = [
     "micros",
     "modality_of",
     "new_items",
+    "promotion_message",
     "search_message",
 ]
 
@@ -57,6 +59,12 @@ _SOURCES: Final[Mapping[CalibrationSource | None, common_pb2.CalibrationSource.V
     CalibrationSource.FITTED: common_pb2.CALIBRATION_SOURCE_FITTED,
     CalibrationSource.ESTIMATED: common_pb2.CALIBRATION_SOURCE_ESTIMATED,
     CalibrationSource.DEFAULT: common_pb2.CALIBRATION_SOURCE_DEFAULT,
+}
+
+_PROMOTION_KINDS: Final[Mapping[PromotionKind, common_pb2.PromotionKind.ValueType]] = {
+    PromotionKind.CREATED: common_pb2.PROMOTION_KIND_CREATED,
+    PromotionKind.PROMOTED: common_pb2.PROMOTION_KIND_PROMOTED,
+    PromotionKind.ROLLED_BACK: common_pb2.PROMOTION_KIND_ROLLED_BACK,
 }
 
 M = TypeVar("M", bound=Message)
@@ -104,6 +112,19 @@ def collection_message(info: CollectionInfo) -> common_pb2.Collection:
         image_count=info.image_count,
         text_count=info.text_count,
         guard=guard_message(info.settings.guard),
+    )
+
+
+def promotion_message(promotion: Promotion) -> common_pb2.Promotion:
+    """Return one change of an active aligner for the wire."""
+    return common_pb2.Promotion(
+        aligner=promotion.aligner,
+        revision=promotion.revision,
+        time_micros=promotion.time_us,
+        kind=_PROMOTION_KINDS[promotion.kind],
+        override_reason=promotion.override_reason,
+        unverified=promotion.unverified,
+        restored_revision=promotion.restored_revision,
     )
 
 

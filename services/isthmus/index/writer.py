@@ -13,6 +13,7 @@ from isthmus.index.checks import check_ids, check_settings
 from isthmus.index.config import IndexConfig
 from isthmus.index.events import Answer, Event, Op, pack_aligner
 from isthmus.index.group_commit import GroupCommitter
+from isthmus.index.history import PromotionHistory
 from isthmus.index.holdings import Holdings
 from isthmus.index.model import (
     AlignerFiles,
@@ -25,6 +26,7 @@ from isthmus.index.model import (
 )
 from isthmus.index.mutations import Delete, Rollback, SetAligner, prepare_upsert
 from isthmus.index.promotion import PromotionTerms, check_promotion
+from isthmus.index.store_errors import store_errors
 from isthmus.index.writer_lock import WriterLock
 from isthmus.runtime.base.errors import UnavailableError
 from isthmus.runtime.base.limits import UPSERT_MAX_COUNT
@@ -219,15 +221,22 @@ class WriterEngine:
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
             InvalidArgumentError: ARTEFACT_DAMAGED.
-            FailedPreconditionError: ALIGNER_SPACES_MISMATCH, UNVERIFIED_ALIGNER, GUARD_BROKEN.
+            FailedPreconditionError: ALIGNER_SPACES_MISMATCH, UNVERIFIED_ALIGNER, GUARD_BROKEN, VERDICT_OUTDATED.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused.
         """
         collection = await self._collection(tenant, name)
         check_request_id(request_id)
         accepted = await self.offload(lambda: accept_aligner(aligner, collection.state.settings))
-        check_promotion(accepted, terms, allowed=collection.state.settings.guard)
+        admission = check_promotion(accepted, terms, allowed=collection.state.settings.guard)
         await collection.submit(
-            SetAligner(request_id, accepted.space, pack_aligner(aligner), override_reason=terms.override_reason)
+            SetAligner(
+                request_id,
+                accepted.space,
+                pack_aligner(aligner),
+                override_reason=terms.override_reason,
+                unverified=admission.unverified,
+                against=admission.against,
+            )
         )
         if terms.override_reason:
             log.warning(
@@ -250,6 +259,17 @@ class WriterEngine:
         check_request_id(request_id)
         await collection.submit(Rollback(request_id))
         return collection.info()
+
+    async def promotions(self, tenant: str, name: str) -> PromotionHistory:
+        """Return what was made active in a collection, newest first: at most the last 100 times.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            UnavailableError: BACKEND_UNAVAILABLE; the store cannot be read.
+        """
+        collection = await self._collection(tenant, name)
+        with store_errors():
+            return await self.offload(collection.history)
 
     async def lookup(
         self, tenant: str, name: str, *, ids: Sequence[str]

@@ -21,6 +21,7 @@ ISSUE_COMMANDS = {
     "status",
     "collections list",
     "collections create",
+    "collections show",
     "collections delete",
     "index",
     "search",
@@ -363,6 +364,31 @@ def test_a_rollback_shows_the_collection(filled: Isthmus) -> None:
     done = filled("align", "rollback", "-c", "pets")
     assert (done.status, done.stdout) == (1, "")
     assert "(NO_PREVIOUS_ALIGNER)\n  hint: `isthmus align promote`" in done.stderr
+
+
+def test_who_is_active_and_what_was_forced_is_shown(filled: Isthmus) -> None:
+    """At three in the morning: the active aligner, since when, and why it was promoted against the guard's word."""
+    forced = rf"7 +2023-11-14 22:13:20 +{ALIGNER} +promoted, FORCED: the editors decided so"
+    done = filled("align", "list", "--collection", "pets")
+    assert re.search(forced, done.stdout)
+    assert re.search(r"1 +2020-09-13 12:26:40 +none +created with the collection", done.stdout)
+    assert "10 earlier ones are not shown" in done.stderr
+    found = filled("align", "list", "-c", "pets", "--json").json()
+    assert (found["collection"], found["total_count"]) == ("pets", 12)
+    newest = found["promotions"][0]
+    assert (newest["time"], newest["kind"]) == ("2023-11-14T22:13:20.123+00:00", "promoted")
+    assert (newest["aligner"], newest["override_reason"]) == (ALIGNER, "the editors decided so")
+    done = filled("collections", "show", "pets")
+    assert re.search(r"active since +revision 7, 2023-11-14 22:13:20", done.stdout)
+    assert re.search(forced, done.stdout)
+    assert filled("collections", "show", "pets", "--json").json()["promotions"][0] == newest
+    done = filled("align", "show", "--collection", "pets")
+    assert re.search(r"how +promoted, FORCED: the editors decided so", done.stdout)
+    assert "a test" in done.stdout
+    assert filled("align", "show", "-c", "pets", "--json").json()["active"] == newest
+    for arguments in ((), (ALIGNER, "-c", "pets")):
+        done = filled("align", "show", *arguments)
+        assert (done.status, done.stderr) == (2, "error: name either ALIGNER or --collection (USAGE)\n")
 
 
 def test_aligners_are_listed_fitted_and_promoted(filled: Isthmus) -> None:

@@ -347,6 +347,19 @@ async def test_a_rollback_returns_the_collection_and_is_read_after(filled: _Both
         await filled("rollback_aligner", "c")
 
 
+async def test_what_was_active_is_listed(filled: _Both) -> None:
+    """Newest first, with the time as one, and the reason of a promotion that was forced."""
+    found = await filled("list_promotions", "c")
+    assert found.total_count == 12
+    forced, created = found.promotions
+    assert (forced.aligner, forced.revision, forced.kind) == (ALIGNER, 7, "promoted")
+    assert (forced.override_reason, forced.unverified) == ("the editors decided so", False)
+    assert forced.time.isoformat() == "2023-11-14T22:13:20.123456+00:00"
+    assert (created.aligner, created.kind, created.override_reason) == ("", "created", "")
+    with pytest.raises(NotFoundError):
+        await filled("list_promotions", "nowhere")
+
+
 async def test_status_says_what_the_mesh_is_made_of(call: _Both) -> None:
     """Encoders, cache, services, default aligner and notices."""
     status = await call("status")

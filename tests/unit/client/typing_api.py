@@ -29,6 +29,7 @@ from isthmus.client import (
     Limits,
     Modality,
     Neighbor,
+    PromotionHistory,
     Resume,
     SearchResult,
     SpacedVector,
@@ -97,6 +98,7 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.export_aligner("a", Path("folder")), Aligner)
         assert_type(client.promote_aligner("c", "a", allow_unverified=True), Collection)
         assert_type(client.rollback_aligner("c"), Collection)
+        assert_type(client.list_promotions("c"), PromotionHistory)
         assert_type(client.status(), Status)
 
 
@@ -131,4 +133,5 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         assert_type(await client.export_aligner("a", "folder"), Aligner)
         assert_type(await client.promote_aligner("c", "a"), Collection)
         assert_type(await client.rollback_aligner("c"), Collection)
+        assert_type(await client.list_promotions("c"), PromotionHistory)
         assert_type(await client.status(), Status)

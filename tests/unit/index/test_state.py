@@ -10,9 +10,10 @@ import pytest
 
 from isthmus.core.modality import Modality
 from isthmus.index.events import Answer, Event, Op
+from isthmus.index.group_plan import plan_group
 from isthmus.index.model import NewItem, SpacedVectors, attributes_from_json
 from isthmus.index.mutations import Delete, Mutation, Rollback, SetAligner, Upsert, prepare_upsert
-from isthmus.index.state import Activation, CollectionState, load_state, plan_group
+from isthmus.index.state import Activation, CollectionState, load_state
 from isthmus.index.store import EventTable
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from tests.unit.index.support import ONE_SPACE, SPACE, images, vectors

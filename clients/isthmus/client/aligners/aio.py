@@ -11,7 +11,7 @@ import grpc
 from isthmus.client.aligners import plan
 from isthmus.client.aligners.fit import FitReader
 from isthmus.client.aligners.folder import read_aligner_folder, write_aligner_folder
-from isthmus.client.aligners.results import Aligner, FitProgress
+from isthmus.client.aligners.results import Aligner, FitProgress, PromotionHistory
 from isthmus.client.async_calls import AsyncCalls
 from isthmus.client.channel import new_request_id
 from isthmus.client.collections.results import Collection
@@ -110,3 +110,7 @@ class AsyncAlignerCalls(AsyncCalls):
     ) -> Collection:
         """Make the aligner before the active one active again. As `Client.rollback_aligner`."""
         return await self._run(plan.rollback_aligner(self._planner, collection, request_id=request_id), timeout_s)
+
+    async def list_promotions(self, collection: str, *, timeout_s: float | None = None) -> PromotionHistory:
+        """List what was the active aligner of a collection. As `Client.list_promotions`."""
+        return await self._run(plan.list_promotions(self._planner, collection), timeout_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isthmus.client.aligners import decode
-from isthmus.client.aligners.results import Aligner
+from isthmus.client.aligners.results import Aligner, PromotionHistory
 from isthmus.client.channel import new_request_id
 from isthmus.client.collections.decode import collection as collection_of
 from isthmus.client.collections.plan import written
@@ -21,6 +21,7 @@ __all__ = [
     "get_aligner",
     "import_aligner",
     "list_aligners",
+    "list_promotions",
     "promote_aligner",
     "rollback_aligner",
 ]
@@ -93,6 +94,15 @@ def rollback_aligner(planner: Planner, collection: str, *, request_id: str | Non
     )
     return planner.plan(
         "RollbackAligner", [request], lambda answers: written(planner, collection_of(answers[0].collection))
+    )
+
+
+def list_promotions(planner: Planner, collection: str) -> Plan[PromotionHistory]:
+    """Plan the list of what was active."""
+    return planner.plan(
+        "ListPromotions",
+        [gateway_service_pb2.ListPromotionsRequest(collection=collection)],
+        lambda answers: decode.promotions(answers[0]),
     )
 
 

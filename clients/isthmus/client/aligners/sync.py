@@ -10,7 +10,7 @@ import grpc
 from isthmus.client.aligners import plan
 from isthmus.client.aligners.fit import FitReader
 from isthmus.client.aligners.folder import read_aligner_folder, write_aligner_folder
-from isthmus.client.aligners.results import Aligner, FitProgress
+from isthmus.client.aligners.results import Aligner, FitProgress, PromotionHistory
 from isthmus.client.calls import Calls
 from isthmus.client.channel import new_request_id
 from isthmus.client.collections.results import Collection
@@ -144,12 +144,14 @@ class AlignerCalls(Calls):
             collection: The collection.
             aligner: `aligner_id@revision`, or `aligner_id` for its newest revision.
             allow_unverified: Say that an aligner without a report on held-out pairs was judged elsewhere.
-            override_reason: Why it is promoted although its report breaks the guard; kept with the collection.
+            override_reason: Why it is promoted although its report breaks the guard, or is about another aligner
+                than is active; kept with the collection.
             request_id: Names this mutation.
             timeout_s: Deadline.
 
         Raises:
-            FailedPreconditionError: GUARD_BROKEN with the figures, UNVERIFIED_ALIGNER, ALIGNER_SPACES_MISMATCH.
+            FailedPreconditionError: GUARD_BROKEN with the figures, VERDICT_OUTDATED, UNVERIFIED_ALIGNER,
+                ALIGNER_SPACES_MISMATCH.
             IsthmusError: the call failed.
         """
         return self._run(
@@ -179,3 +181,16 @@ class AlignerCalls(Calls):
             IsthmusError: the call failed otherwise.
         """
         return self._run(plan.rollback_aligner(self._planner, collection, request_id=request_id), timeout_s)
+
+    def list_promotions(self, collection: str, *, timeout_s: float | None = None) -> PromotionHistory:
+        """List what was the active aligner of a collection, since when, and which promotion was forced and why.
+
+        Args:
+            collection: The collection.
+            timeout_s: Deadline.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(plan.list_promotions(self._planner, collection), timeout_s)

@@ -92,6 +92,34 @@ TRUNCATION_REFUSE: Truncation.ValueType  # 2
 """Refuse the item with reason TEXT_TOO_LONG."""
 Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
 
+class _PromotionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PromotionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromotionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROMOTION_KIND_UNSPECIFIED: _PromotionKind.ValueType  # 0
+    """Should not be used."""
+    PROMOTION_KIND_CREATED: _PromotionKind.ValueType  # 1
+    """The collection was created with it, or without one."""
+    PROMOTION_KIND_PROMOTED: _PromotionKind.ValueType  # 2
+    """It was promoted."""
+    PROMOTION_KIND_ROLLED_BACK: _PromotionKind.ValueType  # 3
+    """What was active before was rolled back to."""
+
+class PromotionKind(_PromotionKind, metaclass=_PromotionKindEnumTypeWrapper):
+    """How an aligner became the active one."""
+
+PROMOTION_KIND_UNSPECIFIED: PromotionKind.ValueType  # 0
+"""Should not be used."""
+PROMOTION_KIND_CREATED: PromotionKind.ValueType  # 1
+"""The collection was created with it, or without one."""
+PROMOTION_KIND_PROMOTED: PromotionKind.ValueType  # 2
+"""It was promoted."""
+PROMOTION_KIND_ROLLED_BACK: PromotionKind.ValueType  # 3
+"""What was active before was rolled back to."""
+Global___PromotionKind: _TypeAlias = PromotionKind  # noqa: Y015
+
 class _CalibrationSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -614,6 +642,54 @@ class AlignerArtefact(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AlignerArtefact: _TypeAlias = AlignerArtefact  # noqa: Y015
+
+@_typing.final
+class Promotion(_message.Message):
+    """One change of a collection's active aligner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TIME_MICROS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
+    UNVERIFIED_FIELD_NUMBER: _builtins.int
+    RESTORED_REVISION_FIELD_NUMBER: _builtins.int
+    aligner: _builtins.str
+    """Output only. `aligner_id@revision`; empty when none was active from then on."""
+    revision: _builtins.int
+    """Output only. Revision of the collection from which it was active."""
+    time_micros: _builtins.int
+    """Output only. When it was committed, in microseconds since 1970."""
+    kind: Global___PromotionKind.ValueType
+    """Output only. How it became the active one."""
+    override_reason: _builtins.str
+    """Output only. Why it was taken against the guard's word; empty when it was not. Of a rollback, why what it restored
+    was.
+    """
+    unverified: _builtins.bool
+    """Output only. True when it was taken without a verdict, on the caller's word. Of a rollback, of what it restored."""
+    restored_revision: _builtins.int
+    """Output only. Of a rollback, the revision of the promotion that it restored; 0 otherwise."""
+    def __init__(
+        self,
+        *,
+        aligner: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        time_micros: _builtins.int = ...,
+        kind: Global___PromotionKind.ValueType = ...,
+        override_reason: _builtins.str = ...,
+        unverified: _builtins.bool = ...,
+        restored_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "kind", b"kind", "override_reason", b"override_reason", "restored_revision", b"restored_revision", "revision", b"revision", "time_micros", b"time_micros", "unverified", b"unverified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Promotion: _TypeAlias = Promotion  # noqa: Y015
 
 @_typing.final
 class RecallAt(_message.Message):

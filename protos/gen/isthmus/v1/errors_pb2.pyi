@@ -124,6 +124,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """One photo is among the pairs to fit on and among those held out; give equal photos one pair key."""
     ERROR_REASON_GUARD_BROKEN: _ErrorReason.ValueType  # 50
     """The aligner's report on held-out pairs breaks the guard; `metadata` holds the figures, `override_reason` overrides."""
+    ERROR_REASON_VERDICT_OUTDATED: _ErrorReason.ValueType  # 51
+    """The aligner was judged against another one than is active; `metadata` names both, `override_reason` overrides."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -232,4 +234,6 @@ ERROR_REASON_PAIRS_LEAK: ErrorReason.ValueType  # 49
 """One photo is among the pairs to fit on and among those held out; give equal photos one pair key."""
 ERROR_REASON_GUARD_BROKEN: ErrorReason.ValueType  # 50
 """The aligner's report on held-out pairs breaks the guard; `metadata` holds the figures, `override_reason` overrides."""
+ERROR_REASON_VERDICT_OUTDATED: ErrorReason.ValueType  # 51
+"""The aligner was judged against another one than is active; `metadata` names both, `override_reason` overrides."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

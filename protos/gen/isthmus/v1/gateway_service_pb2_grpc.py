@@ -130,6 +130,11 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.FromString,
                 _registered_method=True)
+        self.ListPromotions = channel.unary_unary(
+                '/isthmus.v1.GatewayService/ListPromotions',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/isthmus.v1.GatewayService/GetStatus',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetStatusRequest.SerializeToString,
@@ -262,7 +267,8 @@ class GatewayServiceServicer(object):
 
     def PromoteAligner(self, request, context):
         """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
-        inside its artefact says that it costs more than it may.
+        inside its artefact says that it costs more than it may, and with VERDICT_OUTDATED when that report compares it with
+        another aligner than is active now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -270,6 +276,13 @@ class GatewayServiceServicer(object):
 
     def RollbackAligner(self, request, context):
         """Make the aligner before the active one active again, byte for byte; each call goes one further back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPromotions(self, request, context):
+        """List what was the active aligner of a collection, since when, and which promotion was forced and why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -379,6 +392,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.RollbackAligner,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.SerializeToString,
+            ),
+            'ListPromotions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPromotions,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -900,6 +918,33 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/RollbackAligner',
             isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPromotions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/ListPromotions',
+            isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

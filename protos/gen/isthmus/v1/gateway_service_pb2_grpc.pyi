@@ -69,10 +69,13 @@ class GatewayServiceStub:
     """Keep an aligner that was trained elsewhere, for example by `isthmus train aligner`."""
     PromoteAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.PromoteAlignerRequest, _gateway_service_pb2.PromoteAlignerResponse]
     """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
-    inside its artefact says that it costs more than it may.
+    inside its artefact says that it costs more than it may, and with VERDICT_OUTDATED when that report compares it with
+    another aligner than is active now.
     """
     RollbackAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]
     """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
+    ListPromotions: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListPromotionsRequest, _gateway_service_pb2.ListPromotionsResponse]
+    """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]
     """Say what the mesh is made of and how it is."""
 
@@ -117,10 +120,13 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Keep an aligner that was trained elsewhere, for example by `isthmus train aligner`."""
     PromoteAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.PromoteAlignerRequest, _gateway_service_pb2.PromoteAlignerResponse]  # type: ignore[assignment]
     """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
-    inside its artefact says that it costs more than it may.
+    inside its artefact says that it costs more than it may, and with VERDICT_OUTDATED when that report compares it with
+    another aligner than is active now.
     """
     RollbackAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]  # type: ignore[assignment]
     """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
+    ListPromotions: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListPromotionsRequest, _gateway_service_pb2.ListPromotionsResponse]  # type: ignore[assignment]
+    """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Say what the mesh is made of and how it is."""
 
@@ -270,7 +276,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.PromoteAlignerResponse, _abc.Awaitable[_gateway_service_pb2.PromoteAlignerResponse]]:
         """Make an aligner the active one of a collection. Nothing is encoded again. Refused with GUARD_BROKEN when the report
-        inside its artefact says that it costs more than it may.
+        inside its artefact says that it costs more than it may, and with VERDICT_OUTDATED when that report compares it with
+        another aligner than is active now.
         """
 
     @_abc_1.abstractmethod
@@ -280,6 +287,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.RollbackAlignerResponse, _abc.Awaitable[_gateway_service_pb2.RollbackAlignerResponse]]:
         """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
+
+    @_abc_1.abstractmethod
+    def ListPromotions(
+        self,
+        request: _gateway_service_pb2.ListPromotionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.ListPromotionsResponse, _abc.Awaitable[_gateway_service_pb2.ListPromotionsResponse]]:
+        """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
 
     @_abc_1.abstractmethod
     def GetStatus(

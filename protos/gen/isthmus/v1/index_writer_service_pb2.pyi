@@ -641,3 +641,53 @@ class IndexWriterServiceRollbackAlignerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWriterServiceRollbackAlignerResponse: _TypeAlias = IndexWriterServiceRollbackAlignerResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceListPromotionsRequest(_message.Message):
+    """Whose promotions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceListPromotionsRequest: _TypeAlias = IndexWriterServiceListPromotionsRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceListPromotionsResponse(_message.Message):
+    """What was active."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTIONS_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    total_count: _builtins.int
+    """Output only. How many there were in all."""
+    @_builtins.property
+    def promotions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Promotion]:
+        """Output only. Newest first, so the first is the active one. A maximum of 100."""
+
+    def __init__(
+        self,
+        *,
+        promotions: _abc.Iterable[_common_pb2.Promotion] | None = ...,
+        total_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["promotions", b"promotions", "total_count", b"total_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceListPromotionsResponse: _TypeAlias = IndexWriterServiceListPromotionsResponse  # noqa: Y015

@@ -80,6 +80,11 @@ class IndexWriterServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.FromString,
                 _registered_method=True)
+        self.ListPromotions = channel.unary_unary(
+                '/isthmus.v1.IndexWriterService/ListPromotions',
+                request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.FromString,
+                _registered_method=True)
 
 
 class IndexWriterServiceServicer(object):
@@ -149,6 +154,13 @@ class IndexWriterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPromotions(self, request, context):
+        """List what was the active aligner of a collection, since when, and which promotion was forced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexWriterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +208,11 @@ def add_IndexWriterServiceServicer_to_server(servicer, server):
                     servicer.RollbackAligner,
                     request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.SerializeToString,
+            ),
+            'ListPromotions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPromotions,
+                    request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +459,33 @@ class IndexWriterService(object):
             '/isthmus.v1.IndexWriterService/RollbackAligner',
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.SerializeToString,
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPromotions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexWriterService/ListPromotions',
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class IndexWriterServiceStub:
     """Make an aligner the active one of a collection."""
     RollbackAligner: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest, _index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]
     """Make the aligner before the active one active again."""
+    ListPromotions: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]
+    """List what was the active aligner of a collection, since when, and which promotion was forced."""
 
 @_typing.type_check_only
 class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
@@ -75,6 +77,8 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Make an aligner the active one of a collection."""
     RollbackAligner: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest, _index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]  # type: ignore[assignment]
     """Make the aligner before the active one active again."""
+    ListPromotions: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]  # type: ignore[assignment]
+    """List what was the active aligner of a collection, since when, and which promotion was forced."""
 
 class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Applies mutations and says at which revision they are durable."""
@@ -150,5 +154,13 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]]:
         """Make the aligner before the active one active again."""
+
+    @_abc_1.abstractmethod
+    def ListPromotions(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceListPromotionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]]:
+        """List what was the active aligner of a collection, since when, and which promotion was forced."""
 
 def add_IndexWriterServiceServicer_to_server(servicer: IndexWriterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

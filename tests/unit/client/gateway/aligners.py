@@ -73,6 +73,22 @@ class Aligners(Script):
         collection.aligner = ""
         return gateway_service_pb2.RollbackAlignerResponse(collection=collection)
 
+    async def ListPromotions(self, request: gateway_service_pb2.ListPromotionsRequest, _context: Any) -> Any:
+        """Tell of one that was forced, and of the creation before it."""
+        await self._enter("ListPromotions", request)
+        self._collection(request.collection)
+        forced = common_pb2.Promotion(
+            aligner=ALIGNER,
+            revision=7,
+            time_micros=1_700_000_000_123_456,
+            kind=common_pb2.PROMOTION_KIND_PROMOTED,
+            override_reason="the editors decided so",
+        )
+        created = common_pb2.Promotion(
+            revision=1, time_micros=1_600_000_000_000_000, kind=common_pb2.PROMOTION_KIND_CREATED
+        )
+        return gateway_service_pb2.ListPromotionsResponse(promotions=[forced, created], total_count=12)
+
 
 def aligner_message(name: str, method: str) -> common_pb2.Aligner:
     """Return an aligner of that name."""
