@@ -69,8 +69,8 @@ def render_report(contents: ReportContents) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = percent
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    rows = [_row(measure, contents) for measure in MEASURES]
-    used = {row.measure.source for row in rows} - {""}
+    groups = {name: [_row(measure, contents) for measure in measures] for name, measures in MEASURES.items()}
+    used = {row.measure.source for rows in groups.values() for row in rows} - {""}
     if contents.chosen is not None:
         used |= {"naeini:15", "platt:99"}
     return template.render(
@@ -80,10 +80,7 @@ def render_report(contents: ReportContents) -> str:
         palette=PALETTE,
         pictures=draw_pictures(contents),
         why=_why_missing(contents),
-        groups={
-            name: [row for row in rows if row.measure.group == name]
-            for name in dict.fromkeys(m.group for m in MEASURES)
-        },
+        groups=groups,
         methods=[(one, _reasons(one)) for one in contents.methods],
         sources=[source for key, source in SOURCES.items() if key in used],
     )
