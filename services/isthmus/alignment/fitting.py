@@ -12,6 +12,7 @@ from isthmus.core.gap import PAIRS_MIN
 from isthmus.core.guard import GuardLimits
 from isthmus.core.modality import Modality
 from isthmus.core.recipe import RawPairs, fit_calibrated, verify_artefact, with_report
+from isthmus.core.reference import with_reference
 from isthmus.runtime.base.guard import GuardTerms
 
 __all__ = ["FitRequest", "FittedPairs", "fit_pairs", "raw_pairs", "verify_fitted"]
@@ -96,6 +97,7 @@ def fit_pairs(pairs: RawPairs, request: FitRequest) -> FittedPairs:
         raise NotEnoughItemsError(msg)
     artefact = fit_calibrated(request.method, learned, label=label, options=request.options)
     enough = len(judged.paired_keys) >= PAIRS_MIN
+    artefact = with_reference(artefact, learned=learned, judged=judged if enough else None, seed=request.options.seed)
     return FittedPairs(artefact=artefact, learned=learned, judged=judged if enough else None)
 
 

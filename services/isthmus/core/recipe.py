@@ -33,6 +33,7 @@ from isthmus.core.guard import GuardLimits, GuardVerdict, judge_guard
 from isthmus.core.held_out import NEIGHBOURS, ServedRows, judge_queries, summarise
 from isthmus.core.modality import Modality
 from isthmus.core.raw_pairs import RawPairs
+from isthmus.core.reference import with_reference
 from isthmus.core.sliced import SlicesFinding, judge_slices
 from isthmus.core.splits import held_out
 
@@ -137,6 +138,7 @@ def fit_and_judge(
     """
     learned, judged = pairs.split()
     artefact = fit_calibrated(method, learned, label=label, options=options)
+    artefact = with_reference(artefact, learned=learned, judged=judged, seed=label.seed)
     found = verify_artefact(artefact, judged, learned=learned, baseline=baseline, limits=limits, seed=label.seed)
     return with_report(artefact, found), found
 

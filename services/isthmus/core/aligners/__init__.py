@@ -25,6 +25,7 @@ from isthmus.core.aligners.methods import (
     load_aligner,
 )
 from isthmus.core.aligners.pairs import FitPairs
+from isthmus.core.aligners.reference import FitReference, ProbeRecall
 
 __all__ = [
     "FITTED_METHODS",
@@ -39,10 +40,12 @@ __all__ = [
     "CenterAligner",
     "FitOptions",
     "FitPairs",
+    "FitReference",
     "HeadsAligner",
     "IdentityAligner",
     "Label",
     "Manifest",
+    "ProbeRecall",
     "Tensors",
     "add_hubness_correction",
     "fit_artefact",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from isthmus.core.aligners.artefact import Artefact
 from isthmus.core.aligners.hubness import ItemOffsets, split_tensors
+from isthmus.core.aligners.reference import FitReference, without_reference
 from isthmus.core.calibration import Calibration
 from isthmus.core.errors import ArtefactError, ShapeError, SpacesMismatchError
 from isthmus.core.modality import Modality
@@ -38,8 +39,9 @@ class Aligner(ABC):
             msg = f"manifest: method is not {self.method}"
             raise ArtefactError(msg)
         self._artefact = artefact
-        self._tensors, hubness = split_tensors(artefact.tensors)
+        self._tensors, hubness = split_tensors(without_reference(artefact.tensors))
         self._offsets = ItemOffsets.from_tensors(hubness, dimension=self.dimension) if hubness else None
+        self._reference = FitReference.from_tensors(artefact.tensors)
 
     @classmethod
     def from_artefact(cls, artefact: Artefact) -> Self:
@@ -79,6 +81,11 @@ class Aligner(ABC):
     def calibration(self) -> Calibration | None:
         """Fitted score calibration, if it has one."""
         return self._artefact.manifest.calibration
+
+    @property
+    def reference(self) -> FitReference | None:
+        """What it remembers of its fit, to judge drift by; None where it was made without."""
+        return self._reference
 
     def raw_space(self, modality: Modality) -> str:
         """Return the raw space it accepts for `modality`."""

@@ -6,6 +6,15 @@ from isthmus.core.gap.bootstrap import ClusterBootstrap, Figure
 from isthmus.core.gap.centroid import CentroidGap, centroid_gap
 from isthmus.core.gap.corpus import PAIRS_MIN, SAMPLE_LIMIT, Corpus
 from isthmus.core.gap.distances import DistanceComparison, DistanceFigures, compare_distances
+from isthmus.core.gap.drift import (
+    CLOUD_KEYS_MAX,
+    CLOUD_KEYS_MIN,
+    CLOUD_RANK,
+    CloudDrift,
+    CloudStatistics,
+    Moved,
+    cloud_drift,
+)
 from isthmus.core.gap.encoders import EncoderChoice, EncoderDifference, choose_encoder
 from isthmus.core.gap.gaussian import GaussianGap, gaussian_gap
 from isthmus.core.gap.heterogeneity import Heterogeneity, SideHeterogeneity, heterogeneity
@@ -33,10 +42,15 @@ from isthmus.core.gap.sliced import SlicedGap, sliced_gap
 from isthmus.core.gap.uniformity import AlignmentUniformity, alignment_uniformity
 
 __all__ = [
+    "CLOUD_KEYS_MAX",
+    "CLOUD_KEYS_MIN",
+    "CLOUD_RANK",
     "PAIRS_MIN",
     "SAMPLE_LIMIT",
     "AlignmentUniformity",
     "CentroidGap",
+    "CloudDrift",
+    "CloudStatistics",
     "ClusterBootstrap",
     "ClusterHomogeneity",
     "Corpus",
@@ -55,6 +69,7 @@ __all__ = [
     "Hubness",
     "MeasureResult",
     "MmdGap",
+    "Moved",
     "NeighborOverlap",
     "PairedCosine",
     "RelativeGap",
@@ -70,6 +85,7 @@ __all__ = [
     "alignment_uniformity",
     "centroid_gap",
     "choose_encoder",
+    "cloud_drift",
     "cluster_homogeneity",
     "compare_distances",
     "fold_rows",
