@@ -15,6 +15,19 @@ from isthmus.cli.align_collection import (
     one_file,
     verify_collection,
 )
+from isthmus.cli.detail_tables import show_details
+from isthmus.cli.details import (
+    Details,
+    Gains,
+    GainsModality,
+    Queries,
+    SliceAttribute,
+    SliceCaptionLength,
+    TopK,
+    detail_request,
+    read_details,
+    read_notes,
+)
 from isthmus.cli.embeddings import EMBEDDINGS, numerics, read_pairs
 from isthmus.cli.failures import CommandError, UsageError, reporting
 from isthmus.cli.local import unwritable
@@ -133,12 +146,21 @@ def verify(
     ] = False,
     image_space: ImageSpace = "",
     text_space: TextSpace = "",
+    slice_attribute: SliceAttribute = "",
+    slice_caption_length: SliceCaptionLength = False,
+    queries: Queries = None,
+    gains: Gains = None,
+    top_k: TopK = 10,
+    gains_modality: GainsModality = "any",
     epsilon: Epsilon = 0.02,
     seed: Seed = 0,
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Judge an aligner on held-out pairs: retrieval before and after, calibration, and what the guard says."""
+    """Judge an aligner on held-out pairs: retrieval before and after, calibration, and what the guard says.
+
+    By slices it shows where it helps and where it costs; a table of gains says what that is worth.
+    """
     if collection is not None and embeddings is None:
         verify_collection(collection, aligner, seed=seed, address=address, json=json)
         return
@@ -148,15 +170,32 @@ def verify(
         from isthmus.core.guard import GuardLimits
         from isthmus.core.recipe import verify_artefact
 
+        details = read_details(
+            attribute=slice_attribute,
+            caption_length=slice_caption_length,
+            queries=queries,
+            gains=gains,
+            top_k=top_k,
+            searched=gains_modality,
+        )
         artefact = Artefact.load(Path(aligner))
-        pairs = _pairs(embeddings, image_space, text_space, artefact=artefact)
+        pairs = _pairs(embeddings, image_space, text_space, artefact=artefact, details=details)
         learned, judged = (pairs, pairs) if all_pairs else pairs.split()
-        found = verify_artefact(artefact, judged, learned=learned, limits=GuardLimits(epsilon=epsilon), seed=seed)
+        found = verify_artefact(
+            artefact,
+            judged,
+            learned=learned,
+            limits=GuardLimits(epsilon=epsilon),
+            seed=seed,
+            details=detail_request(details, pairs),
+        )
+        document = found.to_dict()
         if json:
-            print_json({"aligner": artefact.space} | found.to_dict())
+            print_json({"aligner": artefact.space} | document)
             return
         facts([("aligner", artefact.space), ("judged on", f"{found.guard.pair_count} pairs")])
         _show(artefact.manifest.method, found)
+        show_details(document)
 
 
 def compare(
@@ -236,7 +275,14 @@ def _judge(
         refused[method] = str(error)
 
 
-def _pairs(path: Path, image_space: str, text_space: str, *, artefact: Artefact | None = None) -> RawPairs:
+def _pairs(
+    path: Path,
+    image_space: str,
+    text_space: str,
+    *,
+    artefact: Artefact | None = None,
+    details: Details | None = None,
+) -> RawPairs:
     """Read the file; raw spaces come from the options, else from the file, else from the aligner, else are unnamed."""
     from isthmus.core.recipe import RawPairs
 
@@ -257,6 +303,7 @@ def _pairs(path: Path, image_space: str, text_space: str, *, artefact: Artefact 
         text_keys=found.text_keys,
         image_space=image_space or stated.get("image", unnamed[0]),
         text_space=text_space or stated.get("text", unnamed[1]),
+        notes=None if details is None else read_notes(details, found),
     )
 
 

@@ -22,7 +22,8 @@ EMBEDDINGS: Final[Any] = typer.Option(
     "--embeddings",
     metavar="PAIRS.npz",
     help="Arrays image and text, row i pairs with row i; optional: pair_key, or image_pair_key and text_pair_key, "
-    "label a row of image, and label_name with label_vector.",
+    "image_id and text_id, label a row of image, label_name with label_vector, text_words; of an attribute NAME "
+    "image_NAME, text_NAME or NAME (a row of image).",
 )
 EmbeddingsFile = Annotated[Path, EMBEDDINGS]
 
@@ -51,6 +52,8 @@ class PairedEmbeddings:
         labels: One label an image; None when the file has none.
         label_vectors: The vector of each label's text, by label; empty when the file has none.
         repeated: Rows of `image` left out because the same image stands there with the same key.
+        ids: For each modality one id a row; `image-0`, `text-0` and so on when the file has none.
+        path: The file.
     """
 
     images: NDArray[Any]
@@ -60,6 +63,39 @@ class PairedEmbeddings:
     labels: Sequence[str] | None
     label_vectors: Mapping[str, NDArray[Any]]
     repeated: int
+    ids: Mapping[str, Sequence[str]]
+    path: Path
+    _others: Mapping[str, NDArray[Any]]
+    _kept: Sequence[int]
+
+    def values(self, attribute: str) -> dict[str, list[Any]]:
+        """Return for each modality one value of an attribute a row; None where only the other modality has it.
+
+        They stand in `image_NAME` and `text_NAME`, or in `NAME` with one a row of `image`.
+
+        Raises:
+            CommandError: The file has none of these arrays, or one has another length.
+        """
+        found: dict[str, list[Any]] = {}
+        counts = {"image": len(self._kept) + self.repeated, "text": len(self.texts)}
+        for modality, count in counts.items():
+            names = (f"{modality}_{attribute}", attribute) if modality == "image" else (f"text_{attribute}",)
+            name = next((name for name in names if name in self._others), None)
+            if name is None:
+                continue
+            array = self._others[name]
+            if array.shape != (count,):
+                msg = f"{self.path}: {name} must have one for each of {count} rows of {modality}; it has {array.shape}"
+                raise CommandError(msg, reason="INVALID_DATA")
+            found[modality] = [value.item() for value in array]
+        if not found:
+            msg = f"{self.path} has no array image_{attribute}, text_{attribute} or {attribute}"
+            raise CommandError(msg, reason="INVALID_DATA", hint=f"it has {', '.join(sorted(self._others))}")
+        images = found.get("image", [None] * counts["image"])
+        return {
+            "image": [images[row] for row in self._kept],
+            "text": found.get("text", [None] * counts["text"]),
+        }
 
 
 def read_pairs(path: Path) -> PairedEmbeddings:
@@ -93,6 +129,10 @@ def read_pairs(path: Path) -> PairedEmbeddings:
         labels=None if labels is None else [str(labels[row]) for row in kept],
         label_vectors=_label_vectors(path, arrays),
         repeated=len(images) - len(kept),
+        ids=_ids(path, arrays, kept),
+        path=path,
+        _others={name: array for name, array in arrays.items() if name not in ("image", "text")},
+        _kept=kept,
     )
 
 
@@ -142,6 +182,27 @@ def _keys(path: Path, arrays: dict[str, NDArray[Any]], modality: str) -> list[st
         msg = f"{path}: {name} must have a key for each of {count} rows of {modality}; it has shape {found.shape}"
         raise CommandError(msg, reason="INVALID_DATA")
     return [str(key) for key in found]
+
+
+def _ids(path: Path, arrays: dict[str, NDArray[Any]], kept: Sequence[int]) -> dict[str, list[str]]:
+    """Return the ids of the rows of each modality: those of `image_id` and `text_id`, else the rows' numbers.
+
+    Raises:
+        CommandError: An array has another length, or an id is there twice.
+    """
+    ids: dict[str, list[str]] = {}
+    for modality, rows in (("image", kept), ("text", range(len(arrays["text"])))):
+        name, count = f"{modality}_id", len(arrays[modality])
+        found = arrays.get(name)
+        if found is not None and found.shape != (count,):
+            msg = f"{path}: {name} must have one for each of {count} rows of {modality}; it has shape {found.shape}"
+            raise CommandError(msg, reason="INVALID_DATA")
+        ids[modality] = [f"{modality}-{row}" if found is None else str(found[row]) for row in rows]
+    count = len(ids["image"]) + len(ids["text"])
+    if len({*ids["image"], *ids["text"]}) != count:
+        msg = f"{path}: image_id and text_id hold {count} ids that are not all different"
+        raise CommandError(msg, reason="INVALID_DATA")
+    return ids
 
 
 def _label_vectors(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

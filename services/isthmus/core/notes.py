@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -9,7 +10,10 @@ from typing import Self
 from isthmus.core.errors import ShapeError
 from isthmus.core.modality import Modality
 
-__all__ = ["ItemNotes", "agreed_values", "word_count"]
+__all__ = ["ItemNotes", "Scalar", "agreed_values", "value_text", "word_count"]
+
+Scalar = str | int | float | bool
+"""A value that an attribute may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,18 @@ def word_count(text: str) -> int:
     A script without spaces between words has few words by this count, and long ones; slices by length then say little.
     """
     return len(text.split())
+
+
+def value_text(value: Scalar) -> str:
+    """Return a value of an attribute as text, so that slices can be named by it; empty for one that is no value.
+
+    Values of different types that read alike (1 and "1") are one slice.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    return str(value)
 
 
 def agreed_values(

@@ -53,6 +53,11 @@ class SliceRequest:
     query_ids: Sequence[str] = ()
     """Ids of the queries that are one slice; an id that is there twice counts once."""
 
+    @property
+    def cuts(self) -> bool:
+        """Whether anything is to be cut."""
+        return self.by_attribute or self.by_caption_length or bool(self.query_ids)
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuerySlice:
