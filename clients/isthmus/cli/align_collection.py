@@ -12,7 +12,8 @@ from isthmus.cli.failures import UsageError, reporting
 from isthmus.cli.options import connect
 from isthmus.cli.output import facts, note, percent, print_json, print_table, table
 from isthmus.cli.progress import share_bar
-from isthmus.client import FitOptions, VerificationReport
+from isthmus.cli.report import require_folder, write_page
+from isthmus.client import Comparison, FitOptions, VerificationReport
 
 __all__ = ["OptionalCollection", "compare_collection", "fit_collection", "one_file", "verify_collection"]
 
@@ -59,49 +60,71 @@ def fit_collection(
         note(f"make it active with: isthmus align promote {made.aligner} --collection {collection}")
 
 
-def verify_collection(collection: str, aligner: str, *, seed: int, address: str | None, json: bool) -> None:
+def verify_collection(
+    collection: str, aligner: str, *, seed: int, report: Path | None, address: str | None, json: bool
+) -> None:
     """Judge an aligner on the collection's held-out pairs."""
     with reporting(as_json=json), connect(address) as client:
-        found = client.verify_aligner(collection, aligner, seed=seed)
+        require_folder(report)
+        found = client.verify_aligner(collection, aligner, seed=seed, page=report is not None)
         if json:
             print_json(_document(found))
-            return
-        report = json_module.loads(found.report_json)
-        facts([("aligner", found.aligner), ("judged on", f"{found.pairs} pairs"), ("revision", found.revision)])
-        rows = [("before", *_row(report["before"])), (found.method, *_row(report["after"]))]
-        print_table(table("", *_COLUMNS, right=_COLUMNS), rows)
-        _tell_guard("the guard", found)
+        else:
+            figures = json_module.loads(found.report_json)
+            facts([("aligner", found.aligner), ("judged on", f"{found.pairs} pairs"), ("revision", found.revision)])
+            rows = [("before", *_row(figures["before"])), (found.method, *_row(figures["after"]))]
+            print_table(table("", *_COLUMNS, right=_COLUMNS), rows)
+            _tell_guard("the guard", found)
+        if report is not None:
+            write_page(report, found.page)
 
 
 def compare_collection(
-    collection: str, *, methods: tuple[str, ...], hubness: bool, seed: int, address: str | None, json: bool
+    collection: str,
+    *,
+    methods: tuple[str, ...],
+    hubness: bool,
+    seed: int,
+    report: Path | None,
+    address: str | None,
+    json: bool,
 ) -> None:
     """Fit every method to the collection's pairs and judge all on the same held-out ones."""
     with reporting(as_json=json), connect(address) as client:
-        found = client.compare_aligners(collection, methods=methods, hubness=hubness, seed=seed)
+        require_folder(report)
+        found = client.compare_aligners(
+            collection, methods=methods, hubness=hubness, seed=seed, page=report is not None
+        )
         if json:
             print_json(
                 {
-                    "methods": {report.method: json_module.loads(report.report_json) for report in found.reports},
+                    "methods": {one.method: json_module.loads(one.report_json) for one in found.reports},
                     "refused": dict(found.refused),
                     "best": found.best or None,
                     "revision": found.revision,
                 }
             )
-            return
-        rows: list[tuple[object, ...]] = []
-        for report in found.reports:
-            document = json_module.loads(report.report_json)
-            if not rows:
-                rows.append(("before", *_row(document["before"]), ""))
-            verdict = "passes" if report.guard_ok else "refused"
-            rows.append((report.method, *_row(document["after"]), verdict))
-        print_table(table("method", *_COLUMNS, "guard", right=_COLUMNS), rows)
-        for report in found.reports:
-            _tell_guard(report.method, report)
-        for method, reason in found.refused.items():
-            note(f"not fitted: {method}: {reason}")
-        note(f"best: {found.best}" if found.best else "no method keeps the guard")
+        else:
+            _show_comparison(found)
+        if report is not None:
+            write_page(report, found.page)
+
+
+def _show_comparison(found: Comparison) -> None:
+    """Print one row a method, and why some may not be used or could not be fitted."""
+    rows: list[tuple[object, ...]] = []
+    for report in found.reports:
+        document = json_module.loads(report.report_json)
+        if not rows:
+            rows.append(("before", *_row(document["before"]), ""))
+        verdict = "passes" if report.guard_ok else "refused"
+        rows.append((report.method, *_row(document["after"]), verdict))
+    print_table(table("method", *_COLUMNS, "guard", right=_COLUMNS), rows)
+    for report in found.reports:
+        _tell_guard(report.method, report)
+    for method, reason in found.refused.items():
+        note(f"not fitted: {method}: {reason}")
+    note(f"best: {found.best}" if found.best else "no method keeps the guard")
 
 
 def _document(found: VerificationReport) -> dict[str, Any]:

@@ -155,6 +155,7 @@ def verify(
     epsilon: Epsilon = 0.02,
     seed: Seed = 0,
     address: Address = None,
+    report: Report = None,
     json: Json = False,
 ) -> None:
     """Judge an aligner on held-out pairs: retrieval before and after, calibration, and what the guard says.
@@ -162,10 +163,11 @@ def verify(
     By slices it shows where it helps and where it costs; a table of gains says what that is worth.
     """
     if collection is not None and embeddings is None:
-        verify_collection(collection, aligner, seed=seed, address=address, json=json)
+        verify_collection(collection, aligner, seed=seed, report=report, address=address, json=json)
         return
     with reporting(as_json=json), numerics("`isthmus align verify`"):
         embeddings = one_file(embeddings, collection)
+        require_folder(report)
         from isthmus.core.aligners import Artefact
         from isthmus.core.guard import GuardLimits
         from isthmus.core.recipe import verify_artefact
@@ -192,10 +194,16 @@ def verify(
         document = found.to_dict()
         if json:
             print_json({"aligner": artefact.space} | document)
-            return
-        facts([("aligner", artefact.space), ("judged on", f"{found.guard.pair_count} pairs")])
-        _show(artefact.manifest.method, found)
-        show_details(document)
+        else:
+            facts([("aligner", artefact.space), ("judged on", f"{found.guard.pair_count} pairs")])
+            _show(artefact.manifest.method, found)
+            show_details(document)
+        if report is not None:
+            from isthmus.evaluation.report import compared_contents
+
+            named = {artefact.manifest.aligner_id: (artefact, found)}
+            contents = compared_contents(embeddings.name, pairs, named, refused={}, all_pairs=all_pairs, seed=seed)
+            write_report(report, contents)
 
 
 def compare(
@@ -213,13 +221,12 @@ def compare(
 ) -> None:
     """Fit every method to the same pairs and judge all on the same others; no aligner is written."""
     wanted = tuple(method.strip() for method in methods.split(",") if method.strip())
-    if collection is not None and embeddings is None and report is None:
-        compare_collection(collection, methods=wanted, hubness=hubness, seed=seed, address=address, json=json)
+    if collection is not None and embeddings is None:
+        compare_collection(
+            collection, methods=wanted, hubness=hubness, seed=seed, report=report, address=address, json=json
+        )
         return
     with reporting(as_json=json), numerics("`isthmus align compare`"):
-        if collection is not None and report is not None:
-            msg = "--report: belongs to --embeddings; the page needs the vectors themselves"
-            raise UsageError(msg)
         embeddings = one_file(embeddings, collection)
         from isthmus.core.aligners import FITTED_METHODS, FitOptions
 

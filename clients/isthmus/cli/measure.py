@@ -52,20 +52,21 @@ def measure(
     Every figure comes with its 95 % interval by pair key and, where that means something, with what two halves of one
     modality show: the noise floor.
     """
-    if collection is not None and embeddings is None and report is None:
+    if collection is not None and embeddings is None:
         measure_collection(
             collection,
             aligner=aligner,
             seed=seed,
             sample=sample,
             distances=distances,
+            report=report,
             address=address,
             json=json,
         )
         return
     with reporting(as_json=json), numerics("`isthmus measure`"):
         if embeddings is None or collection is not None or aligner:
-            msg = "name either --embeddings, where --report belongs, or --collection, where --aligner belongs"
+            msg = "name either --embeddings or --collection, where --aligner belongs"
             raise UsageError(msg)
         require_folder(report)
         pairs = read_pairs(embeddings)

@@ -4,41 +4,67 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from isthmus.cli.failures import reporting
 from isthmus.cli.options import connect
 from isthmus.cli.output import note, print_json, print_table, table
+from isthmus.cli.report import require_folder, write_page
 from isthmus.client import GapReport
 
 __all__ = ["document", "measure_collection"]
 
 
 def measure_collection(
-    collection: str, *, aligner: str, seed: int, sample: int, distances: bool, address: str | None, json: bool
+    collection: str,
+    *,
+    aligner: str,
+    seed: int,
+    sample: int,
+    distances: bool,
+    report: Path | None,
+    address: str | None,
+    json: bool,
 ) -> None:
     """Measure the gap of a collection's pairs, and print the report."""
     with reporting(as_json=json), connect(address) as client:
-        report = client.measure_gap(
-            collection, aligner=aligner, seed=seed, sample_count=sample, compare_distances=distances
+        require_folder(report)
+        measured = client.measure_gap(
+            collection,
+            aligner=aligner,
+            seed=seed,
+            sample_count=sample,
+            compare_distances=distances,
+            page=report is not None,
         )
-        found = document(report)
+        found = document(measured)
         if json:
             print_json(found)
-            return
-        _show(found)
-        share = "all pair keys" if report.share == 1.0 else f"{100 * report.share:.3g} % of the pair keys"
-        note(
-            f"{report.pairs} pairs ({report.image_count} images, {report.text_count} texts), {share}, "
-            f"{report.sample_count} for the costlier measures, aligner {report.aligner or 'none'}, "
-            f"revision {report.revision}, seed {report.seed}"
-        )
+        else:
+            _show(found)
+            _tell(measured)
+            active = "" if aligner else client.get_collection(collection).aligner
+            if active:
+                note(f"these are raw embeddings; as it is searched today it is measured with --aligner {active}")
+        if report is not None:
+            write_page(report, measured.page)
 
 
 def document(report: GapReport) -> dict[str, Any]:
     """Return the report as JSON: one number a measure in `gap`, all that is known of each in `measures`."""
     found: dict[str, Any] = json_module.loads(report.report_json)
     return found | {"share": report.share, "aligner": report.aligner, "revision": report.revision}
+
+
+def _tell(report: GapReport) -> None:
+    """Say what was measured."""
+    share = "all pair keys" if report.share == 1.0 else f"{100 * report.share:.3g} % of the pair keys"
+    note(
+        f"{report.pairs} pairs ({report.image_count} images, {report.text_count} texts), {share}, "
+        f"{report.sample_count} for the costlier measures, aligner {report.aligner or 'none'}, "
+        f"revision {report.revision}, seed {report.seed}"
+    )
 
 
 def _show(found: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from isthmus.cli.output import note
 if TYPE_CHECKING:
     from isthmus.evaluation.report import ReportContents
 
-__all__ = ["Report", "require_folder", "write_report"]
+__all__ = ["Report", "require_folder", "write_page", "write_report"]
 
 Report = Annotated[
     Path | None,
@@ -33,16 +33,25 @@ def require_folder(path: Path | None) -> None:
         raise unwritable(path, FileNotFoundError(2, "there is no such folder"))
 
 
+def write_page(path: Path, page: str) -> None:
+    """Write a page; a file of that name is replaced.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    note(f"wrote {path}")
+
+
 def write_report(path: Path, contents: ReportContents) -> None:
-    """Render the page and write it; a file of that name is replaced.
+    """Render the page of an offline command and write it.
 
     Raises:
         CommandError: it cannot be written.
     """
     from isthmus.evaluation.report import render_report
 
-    try:
-        path.write_text(render_report(contents), encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    note(f"wrote {path}")
+    write_page(path, render_report(contents))

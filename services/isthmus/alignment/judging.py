@@ -115,7 +115,7 @@ class Judge:
             return await self._jobs.run(lambda stop: _measured(sample, artefact, request, stop))
 
     async def verify(
-        self, tenant: str, collection: str, reference: str, *, min_revision: int, seed: int
+        self, tenant: str, collection: str, reference: str, *, min_revision: int, seed: int, page: bool = False
     ) -> tuple[CollectionVerification, int]:
         """Judge an aligner on a collection's held-out pairs; return the findings and the collection's revision.
 
@@ -125,6 +125,7 @@ class Judge:
             reference: `aligner_id@revision` or `aligner_id`.
             min_revision: Read the collection at this revision or a later one.
             seed: Of the bootstrap.
+            page: Also say it as a page for people.
 
         Raises:
             FailedPreconditionError: ALIGNER_SPACES_MISMATCH, NOT_ENOUGH_PAIRS or PAIRS_LEAK.
@@ -135,10 +136,11 @@ class Judge:
             artefact = await self._keeper.get(tenant, reference)
             loaded = await self._load_pairs(collection, min_revision=min_revision)
             check_spaces(artefact, loaded.head)
-            return await self._jobs.run(lambda _: _judged(loaded, artefact, seed)), loaded.head.revision
+            subject = collection if page else ""
+            return await self._jobs.run(lambda _: _judged(loaded, artefact, seed, subject)), loaded.head.revision
 
     async def compare(
-        self, collection: str, methods: Sequence[str], *, min_revision: int, options: FitOptions
+        self, collection: str, methods: Sequence[str], *, min_revision: int, options: FitOptions, page: bool = False
     ) -> tuple[Comparison, int]:
         """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept.
 
@@ -147,6 +149,7 @@ class Judge:
             methods: Of FITTED_METHODS; none means all of them.
             min_revision: Read the collection at this revision or a later one.
             options: Of all fits.
+            page: Also say it as a page for people.
 
         Raises:
             InvalidArgumentError: INVALID_FIELD; a method is none that a collection can fit.
@@ -159,7 +162,10 @@ class Judge:
         chosen = tuple(dict.fromkeys(methods)) or FITTED_METHODS
         async with self._jobs.turn():
             loaded = await self._load_pairs(collection, min_revision=min_revision)
-            return await self._jobs.run(lambda stop: _compared(loaded, chosen, options, stop)), loaded.head.revision
+            subject = collection if page else ""
+            return await self._jobs.run(
+                lambda stop: _compared(loaded, chosen, options, stop, subject)
+            ), loaded.head.revision
 
     async def _load_pairs(self, collection: str, *, min_revision: int) -> LoadedCollection:
         loader = CollectionLoader(max_items=self._config.job_max_items_count)
@@ -184,12 +190,21 @@ def _measured(
         return measure_sample(sample, artefact, request, stop=stop)
 
 
-def _judged(loaded: LoadedCollection, artefact: Artefact, seed: int) -> CollectionVerification:
+def _judged(loaded: LoadedCollection, artefact: Artefact, seed: int, subject: str) -> CollectionVerification:
     with translated():
-        return verify_on(raw_pairs(loaded), artefact, active=loaded.head.aligner, guard=loaded.head.guard, seed=seed)
+        return verify_on(
+            raw_pairs(loaded),
+            artefact,
+            active=loaded.head.aligner,
+            guard=loaded.head.guard,
+            seed=seed,
+            page_subject=subject,
+        )
 
 
-def _compared(loaded: LoadedCollection, methods: Sequence[str], options: FitOptions, stop: StopSignal) -> Comparison:
+def _compared(
+    loaded: LoadedCollection, methods: Sequence[str], options: FitOptions, stop: StopSignal, subject: str
+) -> Comparison:
     with translated():
         return compare_methods(
             raw_pairs(loaded),
@@ -198,4 +213,5 @@ def _compared(loaded: LoadedCollection, methods: Sequence[str], options: FitOpti
             active=loaded.head.aligner,
             guard=loaded.head.guard,
             stop=stop,
+            page_subject=subject,
         )

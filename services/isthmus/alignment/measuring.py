@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isthmus.alignment.jobs import StopSignal
+from isthmus.alignment.pages import measurement_page
 from isthmus.alignment.pair_sample import PairSample
 from isthmus.core.aligners import Artefact, load_aligner
 from isthmus.core.gap import GapReport, measure_gap
@@ -21,6 +22,8 @@ class MeasureRequest:
     sample_count: int
     """Pairs that the costlier measures look at."""
     compare_distances: bool
+    page_subject: str = ""
+    """Name of the collection on a page for people; empty for no page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class CollectionGap:
     """The aligned space; empty for the raw one."""
     revision: int
     """Revision of the collection."""
+    page: str = ""
+    """HTML; empty where it was not asked for."""
 
 
 def measure_sample(
@@ -55,19 +60,25 @@ def measure_sample(
         modality: found.vectors if aligner is None or not found.ids else aligner.align(found.vectors, modality)
         for modality, found in sample.items.items()
     }
+    keys = {modality: found.pair_keys for modality, found in sample.items.items()}
     report = measure_gap(
         vectors[Modality.IMAGE],
         vectors[Modality.TEXT],
-        image_keys=sample.items[Modality.IMAGE].pair_keys,
-        text_keys=sample.items[Modality.TEXT].pair_keys,
+        image_keys=keys[Modality.IMAGE],
+        text_keys=keys[Modality.TEXT],
         seed=request.seed,
         sample_limit=request.sample_count,
         distances=request.compare_distances,
         progress=lambda _: stop.check(),
     )
+    page = ""
+    if request.page_subject:
+        stop.check()
+        page = measurement_page(request.page_subject, vectors, keys, gap=report, artefact=artefact)
     return CollectionGap(
         report=report,
         share=sample.share,
         aligner="" if artefact is None else artefact.space,
         revision=sample.head.revision,
+        page=page,
     )

@@ -168,9 +168,10 @@ class AlignmentServicer(AlignmentServiceServicer):
                 seed=request.seed,
                 sample_count=_sample_count(request.sample_count),
                 compare_distances=request.compare_distances,
+                page_subject=request.collection if request.render_page else "",
             ),
         )
-        return alignment_service_pb2.AlignmentServiceMeasureGapResponse(report=gap_message(found))
+        return alignment_service_pb2.AlignmentServiceMeasureGapResponse(report=gap_message(found), page=found.page)
 
     async def VerifyAligner(
         self, request: alignment_service_pb2.AlignmentServiceVerifyAlignerRequest, _context: _Context
@@ -182,9 +183,10 @@ class AlignmentServicer(AlignmentServiceServicer):
             _reference(request.aligner),
             min_revision=request.min_revision,
             seed=request.seed,
+            page=request.render_page,
         )
         return alignment_service_pb2.AlignmentServiceVerifyAlignerResponse(
-            report=verification_message(found), revision=revision
+            report=verification_message(found), revision=revision, page=found.page
         )
 
     async def CompareAligners(
@@ -196,12 +198,14 @@ class AlignmentServicer(AlignmentServiceServicer):
             request.methods,
             min_revision=request.min_revision,
             options=FitOptions(hubness=request.hubness, seed=request.seed),
+            page=request.render_page,
         )
         return alignment_service_pb2.AlignmentServiceCompareAlignersResponse(
             reports=[verification_message(one) for one in found.judged],
             refused=dict(found.refused),
             best=found.best,
             revision=revision,
+            page=found.page,
         )
 
     def _described(self, artefact: Artefact) -> common_pb2.Aligner:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from isthmus.alignment.jobs import StopSignal
+from isthmus.alignment.pages import comparison_page
 from isthmus.core.aligners import Artefact, FitOptions, Label
 from isthmus.core.errors import CoreError
 from isthmus.core.guard import GuardLimits
@@ -28,6 +29,8 @@ class CollectionVerification:
     aligner: str
     """`aligner_id@revision`; empty for one that was fitted for a comparison and is not kept."""
     found: Verification
+    page: str = ""
+    """HTML; empty where it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Comparison:
     judged: Sequence[CollectionVerification]
     refused: Sequence[tuple[str, str]]
     """Methods that could not be fitted, each with the reason."""
+    page: str = ""
+    """HTML; empty where it was not asked for."""
 
     @property
     def best(self) -> str:
@@ -46,7 +51,13 @@ class Comparison:
 
 
 def verify_on(
-    pairs: RawPairs, artefact: Artefact, *, active: Artefact | None, guard: GuardTerms, seed: int
+    pairs: RawPairs,
+    artefact: Artefact,
+    *,
+    active: Artefact | None,
+    guard: GuardTerms,
+    seed: int,
+    page_subject: str = "",
 ) -> CollectionVerification:
     """Judge an aligner on the pairs that a fit to this collection would hold out.
 
@@ -56,6 +67,7 @@ def verify_on(
         active: The collection's aligner, which it is judged against; itself when it is the active one already.
         guard: What it may cost the collection.
         seed: Of the bootstrap.
+        page_subject: Name of the collection on a page for people; empty for no page.
 
     Raises:
         NotEnoughItemsError: There are too few pairs.
@@ -65,7 +77,11 @@ def verify_on(
     learned, judged = pairs.split()
     limits = GuardLimits(**asdict(guard))
     found = verify_artefact(artefact, judged, learned=learned, baseline=active, limits=limits, seed=seed)
-    return CollectionVerification(method=artefact.manifest.method, aligner=artefact.space, found=found)
+    page = ""
+    if page_subject:
+        named = {artefact.manifest.aligner_id: (artefact, found)}
+        page = comparison_page(page_subject, pairs, named, refused={}, active=active, seed=seed)
+    return CollectionVerification(method=artefact.manifest.method, aligner=artefact.space, found=found, page=page)
 
 
 def compare_methods(
@@ -76,6 +92,7 @@ def compare_methods(
     active: Artefact | None,
     guard: GuardTerms,
     stop: StopSignal,
+    page_subject: str = "",
 ) -> Comparison:
     """Fit methods to the same pairs and judge all on the same others; nothing is kept.
 
@@ -86,6 +103,7 @@ def compare_methods(
         active: The collection's aligner, which all are judged against.
         guard: What an aligner may cost the collection.
         stop: Looked at between any two methods.
+        page_subject: Name of the collection on a page for people; empty for no page.
 
     Raises:
         NotEnoughItemsError: There are too few pairs for any method.
@@ -93,18 +111,21 @@ def compare_methods(
     """
     pairs.split()  # whatever is wrong with the pairs themselves is wrong for every method
     limits = GuardLimits(**asdict(guard))
-    judged: list[CollectionVerification] = []
+    judged: dict[str, tuple[Artefact, Verification]] = {}
     refused: list[tuple[str, str]] = []
     for method in methods:
         stop.check()
         label = Label(aligner_id=method, created_by=_CREATED_BY, seed=options.seed)
         try:
-            _, found = fit_and_judge(method, pairs, label=label, options=options, baseline=active, limits=limits)
+            judged[method] = fit_and_judge(method, pairs, label=label, options=options, baseline=active, limits=limits)
         except CoreError as error:
             refused.append((method, str(error)))
-        else:
-            judged.append(CollectionVerification(method=method, aligner="", found=found))
-    return Comparison(judged=judged, refused=refused)
+    page = ""
+    if page_subject:
+        stop.check()
+        page = comparison_page(page_subject, pairs, judged, refused=dict(refused), active=active, seed=options.seed)
+    found = [CollectionVerification(method=method, aligner="", found=one) for method, (_, one) in judged.items()]
+    return Comparison(judged=found, refused=refused, page=page)
 
 
 def _ndcg(found: Verification) -> float:

@@ -38,10 +38,13 @@ class JudgingCalls(GatewayServiceServicer):
                 aligner=request.aligner,
                 min_revision=request.min_revision,
                 seed=request.seed,
+                render_page=request.render_page,
             ),
             backend="alignment",
         )
-        return gateway_service_pb2.VerifyAlignerResponse(report=answer.report, revision=answer.revision)
+        return gateway_service_pb2.VerifyAlignerResponse(
+            report=answer.report, revision=answer.revision, page=answer.page
+        )
 
     async def CompareAligners(
         self, request: gateway_service_pb2.CompareAlignersRequest, _context: _Context
@@ -55,11 +58,16 @@ class JudgingCalls(GatewayServiceServicer):
                 min_revision=request.min_revision,
                 seed=request.seed,
                 hubness=request.hubness,
+                render_page=request.render_page,
             ),
             backend="alignment",
         )
         return gateway_service_pb2.CompareAlignersResponse(
-            reports=answer.reports, refused=answer.refused, best=answer.best, revision=answer.revision
+            reports=answer.reports,
+            refused=answer.refused,
+            best=answer.best,
+            revision=answer.revision,
+            page=answer.page,
         )
 
     async def MeasureGap(
@@ -75,7 +83,8 @@ class JudgingCalls(GatewayServiceServicer):
                 sample_count=request.sample_count,
                 aligner=request.aligner,
                 compare_distances=request.compare_distances,
+                render_page=request.render_page,
             ),
             backend="alignment",
         )
-        return gateway_service_pb2.MeasureGapResponse(report=answer.report)
+        return gateway_service_pb2.MeasureGapResponse(report=answer.report, page=answer.page)

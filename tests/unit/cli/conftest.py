@@ -56,3 +56,12 @@ def isthmus(server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return Outcome(done.exit_code, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def filled(isthmus: Isthmus) -> Isthmus:
+    """A collection `pets` of three texts and one image."""
+    Path("texts.tsv").write_text("cat\tcat\ndog\tdog\nbird\tbird\n")
+    Path("cat.jpg").write_bytes(b"cat")
+    assert isthmus("index", "texts.tsv", "cat.jpg", "--collection", "pets").status == 0
+    return isthmus

@@ -67,15 +67,6 @@ def _commands() -> dict[str, list[str]]:
     return found
 
 
-@pytest.fixture
-def filled(isthmus: Isthmus) -> Isthmus:
-    """A collection `pets` of three texts and one image."""
-    Path("texts.tsv").write_text("cat\tcat\ndog\tdog\nbird\tbird\n")
-    Path("cat.jpg").write_bytes(b"cat")
-    assert isthmus("index", "texts.tsv", "cat.jpg", "--collection", "pets").status == 0
-    return isthmus
-
-
 def test_the_commands_are_those_of_the_issue() -> None:
     """Nothing is missing and nothing is beside them."""
     assert set(_commands()) == ISSUE_COMMANDS

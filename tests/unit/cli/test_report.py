@@ -1,4 +1,4 @@
-"""`--report FILE.html` of the offline commands."""
+"""`--report FILE.html`, of a file of embeddings and of a collection of the mesh."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from isthmus.core import canonical
 from tests.unit.cli.conftest import Isthmus
+from tests.unit.client.small_gateway import SmallGateway
 
 
 @pytest.fixture
@@ -52,10 +53,42 @@ def test_a_page_that_cannot_be_written_stops_the_command_first(
     assert done.json()["error"]["reason"] == "UNWRITABLE_FILE"
 
 
-@pytest.mark.parametrize("command", [["measure"], ["align", "compare"]], ids=["measure", "compare"])
-def test_a_collection_has_no_page_yet(command: list[str], isthmus: Isthmus) -> None:
-    """The page needs the vectors, which a mesh does not hand out: the command says where --report belongs."""
-    done = isthmus(*command, "--collection", "photos", "--report", "gap.html")
-    assert done.status == 2
-    assert "--embeddings" in done.stderr
-    assert "--report" in done.stderr
+_ON_A_COLLECTION = pytest.mark.parametrize(
+    "command",
+    [["measure"], ["align", "compare", "--methods", "center,cca"], ["align", "verify", "--aligner", "heads"]],
+    ids=["measure", "compare", "verify"],
+)
+
+
+@_ON_A_COLLECTION
+def test_the_page_of_a_collection_comes_from_the_mesh(command: list[str], filled: Isthmus, tmp_path: Path) -> None:
+    """It is written as it came; stdout stays the one JSON document."""
+    done = filled(*command, "--collection", "pets", "--report", "gap.html", "--json")
+    assert done.json()
+    assert "wrote gap.html" in done.stderr
+    assert (tmp_path / "gap.html").read_text(encoding="utf-8") == "<p>pets</p>"
+
+
+@_ON_A_COLLECTION
+def test_a_page_that_cannot_be_written_is_named_before_the_mesh_works(
+    command: list[str], filled: Isthmus, gateway: SmallGateway
+) -> None:
+    """No call reaches the mesh for a page in a folder that is not there."""
+    done = filled(*command, "--collection", "pets", "--report", "nowhere/gap.html", "--json")
+    assert done.json()["error"]["reason"] == "UNWRITABLE_FILE"
+    assert not {"MeasureGap", "CompareAligners", "VerifyAligner"} & set(gateway.requests)
+
+
+def test_verify_writes_a_page_of_one_aligner(isthmus: Isthmus, pairs: Path, tmp_path: Path) -> None:
+    """Before, after and the guard's word, as in the JSON document; with --all-pairs nothing was learned from them."""
+    assert isthmus("align", "fit", "--method", "center", "--embeddings", pairs, "--out", "made").status == 0
+    verify = ("align", "verify", "--aligner", "made", "--embeddings", pairs, "--report", "one.html", "--json")
+    done = isthmus(*verify)
+    page = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert ("may be used</span>" in page) is done.json()["guard"]["ok"]
+    assert "After “center”" in page
+    assert "pairs that no method learned from" in page
+    assert isthmus(*verify, "--all-pairs").status == 0
+    page = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert "pairs that no method learned from" not in page
+    assert "Measured on 200 pairs" in page

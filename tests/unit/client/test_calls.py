@@ -289,6 +289,18 @@ async def test_a_comparison_tells_the_judged_from_the_refused(filled: _Both, gat
     assert gateway.requests["CompareAligners"][0].hubness
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("measure_gap", ()), ("verify_aligner", (ALIGNER,)), ("compare_aligners", ())],
+    ids=["measure", "verify", "compare"],
+)
+async def test_a_page_comes_only_when_it_is_asked_for(method: str, arguments: tuple[str, ...], filled: _Both) -> None:
+    """The mesh draws it, which takes time; without asking there is none."""
+    options = {"methods": ("center", "cca")} if method == "compare_aligners" else {}
+    assert (await filled(method, "c", *arguments, **options)).page == ""
+    assert (await filled(method, "c", *arguments, **options, page=True)).page == "<p>c</p>"
+
+
 async def test_a_fit_tells_its_progress_and_returns_the_aligner(filled: _Both, gateway: SmallGateway) -> None:
     """Each step is told; a stream that ends without an aligner is an InternalError."""
     steps: list[FitProgress] = []

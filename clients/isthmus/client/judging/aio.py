@@ -36,6 +36,7 @@ class AsyncJudgingCalls(AsyncCalls):
         seed: int = 0,
         sample_count: int = 0,
         compare_distances: bool = False,
+        page: bool = False,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> GapReport:
@@ -48,6 +49,7 @@ class AsyncJudgingCalls(AsyncCalls):
                 seed=seed,
                 sample_count=sample_count,
                 compare_distances=compare_distances,
+                page=page,
                 min_revision=min_revision,
             ),
             timeout_s,
@@ -59,12 +61,14 @@ class AsyncJudgingCalls(AsyncCalls):
         aligner: str,
         *,
         seed: int = 0,
+        page: bool = False,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> VerificationReport:
         """Judge an aligner on held-out pairs. As `Client.verify_aligner`."""
         return await self._run(
-            plan.verify_aligner(self._planner, collection, aligner, seed=seed, min_revision=min_revision), timeout_s
+            plan.verify_aligner(self._planner, collection, aligner, seed=seed, page=page, min_revision=min_revision),
+            timeout_s,
         )
 
     async def compare_aligners(
@@ -74,13 +78,14 @@ class AsyncJudgingCalls(AsyncCalls):
         methods: Sequence[str] = (),
         hubness: bool = False,
         seed: int = 0,
+        page: bool = False,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> Comparison:
         """Fit methods to the collection's pairs and judge all alike. As `Client.compare_aligners`."""
         return await self._run(
             plan.compare_aligners(
-                self._planner, collection, methods, hubness=hubness, seed=seed, min_revision=min_revision
+                self._planner, collection, methods, hubness=hubness, seed=seed, page=page, min_revision=min_revision
             ),
             timeout_s,
         )

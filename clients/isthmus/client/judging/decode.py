@@ -13,7 +13,7 @@ from isthmus.client.judging.results import (
 )
 from isthmus.v1 import common_pb2, gateway_service_pb2
 
-__all__ = ["comparison", "evaluation_report", "gap_report", "verification_report"]
+__all__ = ["comparison", "evaluation_report", "gap_report", "verification"]
 
 
 def _recall(message: common_pb2.RecallAt) -> RecallAt:
@@ -47,7 +47,7 @@ def evaluation_report(message: common_pb2.EvaluationReport) -> EvaluationReport:
     )
 
 
-def gap_report(message: common_pb2.GapReport) -> GapReport:
+def gap_report(message: common_pb2.GapReport, *, page: str) -> GapReport:
     """Return a measurement of the gap."""
     taken = {field.name: value for field, value in message.gap.ListFields()}
     return GapReport(
@@ -61,11 +61,16 @@ def gap_report(message: common_pb2.GapReport) -> GapReport:
         report_json=message.report_json,
         aligner=message.aligner,
         revision=message.revision,
+        page=page,
     )
 
 
-def verification_report(message: common_pb2.VerificationReport, *, revision: int) -> VerificationReport:
+def verification(message: gateway_service_pb2.VerifyAlignerResponse) -> VerificationReport:
     """Return what held-out pairs say of an aligner."""
+    return _verification(message.report, revision=message.revision, page=message.page)
+
+
+def _verification(message: common_pb2.VerificationReport, *, revision: int, page: str = "") -> VerificationReport:
     return VerificationReport(
         method=message.method,
         aligner=message.aligner,
@@ -75,14 +80,16 @@ def verification_report(message: common_pb2.VerificationReport, *, revision: int
         ece=message.ece if message.HasField("ece") else None,
         report_json=message.report_json,
         revision=revision,
+        page=page,
     )
 
 
 def comparison(message: gateway_service_pb2.CompareAlignersResponse) -> Comparison:
     """Return a comparison of methods."""
     return Comparison(
-        reports=tuple(verification_report(report, revision=message.revision) for report in message.reports),
+        reports=tuple(_verification(report, revision=message.revision) for report in message.reports),
         refused=dict(sorted(message.refused.items())),
         best=message.best,
         revision=message.revision,
+        page=message.page,
     )

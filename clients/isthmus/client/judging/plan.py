@@ -37,6 +37,7 @@ def measure_gap(
     seed: int,
     sample_count: int,
     compare_distances: bool,
+    page: bool,
     min_revision: int | None,
 ) -> Plan[GapReport]:
     """Plan a measurement of the gap."""
@@ -47,17 +48,18 @@ def measure_gap(
         sample_count=sample_count,
         aligner=aligner,
         compare_distances=compare_distances,
+        render_page=page,
     )
     return Plan(
         method="MeasureGap",
         requests=[request],
-        decode=lambda answers: decode.gap_report(answers[0].report),
+        decode=lambda answers: decode.gap_report(answers[0].report, page=answers[0].page),
         timeout_s=planner.config.timeouts.evaluate_s,
     )
 
 
 def verify_aligner(
-    planner: Planner, collection: str, aligner: str, *, seed: int, min_revision: int | None
+    planner: Planner, collection: str, aligner: str, *, seed: int, page: bool, min_revision: int | None
 ) -> Plan[VerificationReport]:
     """Plan a verification."""
     request = gateway_service_pb2.VerifyAlignerRequest(
@@ -65,17 +67,25 @@ def verify_aligner(
         aligner=aligner,
         min_revision=planner.revisions.least(collection, min_revision),
         seed=seed,
+        render_page=page,
     )
     return Plan(
         method="VerifyAligner",
         requests=[request],
-        decode=lambda answers: decode.verification_report(answers[0].report, revision=answers[0].revision),
+        decode=lambda answers: decode.verification(answers[0]),
         timeout_s=planner.config.timeouts.evaluate_s,
     )
 
 
 def compare_aligners(
-    planner: Planner, collection: str, methods: Sequence[str], *, hubness: bool, seed: int, min_revision: int | None
+    planner: Planner,
+    collection: str,
+    methods: Sequence[str],
+    *,
+    hubness: bool,
+    seed: int,
+    page: bool,
+    min_revision: int | None,
 ) -> Plan[Comparison]:
     """Plan a comparison of methods."""
     request = gateway_service_pb2.CompareAlignersRequest(
@@ -84,6 +94,7 @@ def compare_aligners(
         min_revision=planner.revisions.least(collection, min_revision),
         seed=seed,
         hubness=hubness,
+        render_page=page,
     )
     return Plan(
         method="CompareAligners",

@@ -90,6 +90,8 @@ class GapReport:
     """The aligner in whose space it was measured; empty for the raw space."""
     revision: int
     """Revision of the collection."""
+    page: str = ""
+    """The same as one HTML page with pictures, for people; empty where it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,8 @@ class VerificationReport:
     """Everything, before and after: `before`, `after`, `guard` and `calibration`."""
     revision: int
     """Revision of the collection."""
+    page: str = ""
+    """The same as one HTML page with pictures, for people; empty where it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +130,5 @@ class Comparison:
     """The method of the highest nDCG@10 over both modalities among those that keep the guard; empty for none."""
     revision: int
     """Revision of the collection."""
+    page: str = ""
+    """The same as one HTML page with pictures, for people; empty where it was not asked for."""

@@ -46,6 +46,7 @@ class JudgingCalls(Calls):
         seed: int = 0,
         sample_count: int = 0,
         compare_distances: bool = False,
+        page: bool = False,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> GapReport:
@@ -57,6 +58,7 @@ class JudgingCalls(Calls):
             seed: Seed of every sample, split and bootstrap.
             sample_count: Pairs that the costlier measures look at, 16 to 5000; 0 means 2000.
             compare_distances: Compare four dissimilarities too, which takes longer than all the rest.
+            page: Also ask for a page with pictures, for people, which takes some seconds more.
             min_revision: At least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
 
@@ -72,6 +74,7 @@ class JudgingCalls(Calls):
                 seed=seed,
                 sample_count=sample_count,
                 compare_distances=compare_distances,
+                page=page,
                 min_revision=min_revision,
             ),
             timeout_s,
@@ -83,6 +86,7 @@ class JudgingCalls(Calls):
         aligner: str,
         *,
         seed: int = 0,
+        page: bool = False,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> VerificationReport:
@@ -92,6 +96,7 @@ class JudgingCalls(Calls):
             collection: The collection.
             aligner: `aligner_id@revision`, or `aligner_id` for its newest revision.
             seed: Seed of the bootstrap.
+            page: Also ask for a page with pictures, for people, which takes some seconds more.
             min_revision: At least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
 
@@ -100,7 +105,8 @@ class JudgingCalls(Calls):
             IsthmusError: the call failed otherwise.
         """
         return self._run(
-            plan.verify_aligner(self._planner, collection, aligner, seed=seed, min_revision=min_revision), timeout_s
+            plan.verify_aligner(self._planner, collection, aligner, seed=seed, page=page, min_revision=min_revision),
+            timeout_s,
         )
 
     def compare_aligners(
@@ -110,6 +116,7 @@ class JudgingCalls(Calls):
         methods: Sequence[str] = (),
         hubness: bool = False,
         seed: int = 0,
+        page: bool = False,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> Comparison:
@@ -120,6 +127,7 @@ class JudgingCalls(Calls):
             methods: Which ones; none means all that can be fitted.
             hubness: Correct hubness on top of every method.
             seed: Seed of everything random.
+            page: Also ask for a page with pictures, for people, which takes some seconds more.
             min_revision: At least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
 
@@ -129,7 +137,7 @@ class JudgingCalls(Calls):
         """
         return self._run(
             plan.compare_aligners(
-                self._planner, collection, methods, hubness=hubness, seed=seed, min_revision=min_revision
+                self._planner, collection, methods, hubness=hubness, seed=seed, page=page, min_revision=min_revision
             ),
             timeout_s,
         )

@@ -374,6 +374,7 @@ class AlignmentServiceMeasureGapRequest(_message.Message):
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     ALIGNER_FIELD_NUMBER: _builtins.int
     COMPARE_DISTANCES_FIELD_NUMBER: _builtins.int
+    RENDER_PAGE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
@@ -386,6 +387,8 @@ class AlignmentServiceMeasureGapRequest(_message.Message):
     """Optional. Measure in this aligner's space, `aligner_id@revision` or `aligner_id`; unset means raw."""
     compare_distances: _builtins.bool
     """Optional. Compare four dissimilarities too, which takes longer than all the rest; off by default."""
+    render_page: _builtins.bool
+    """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
     def __init__(
         self,
         *,
@@ -395,10 +398,11 @@ class AlignmentServiceMeasureGapRequest(_message.Message):
         sample_count: _builtins.int = ...,
         aligner: _builtins.str = ...,
         compare_distances: _builtins.bool = ...,
+        render_page: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "compare_distances", b"compare_distances", "min_revision", b"min_revision", "sample_count", b"sample_count", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "compare_distances", b"compare_distances", "min_revision", b"min_revision", "render_page", b"render_page", "sample_count", b"sample_count", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,6 +415,11 @@ class AlignmentServiceMeasureGapResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REPORT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    page: _builtins.str
+    """Output only. The page, HTML that needs no other file and no network; empty where it was not asked for. It shows at
+    most 300 pairs, whatever the size of the collection: below 2 MiB.
+    """
     @_builtins.property
     def report(self) -> _common_pb2.GapReport:
         """Output only. The report."""
@@ -419,10 +428,11 @@ class AlignmentServiceMeasureGapResponse(_message.Message):
         self,
         *,
         report: _common_pb2.GapReport | None = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "report", b"report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +448,7 @@ class AlignmentServiceVerifyAlignerRequest(_message.Message):
     ALIGNER_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    RENDER_PAGE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     aligner: _builtins.str
@@ -446,6 +457,8 @@ class AlignmentServiceVerifyAlignerRequest(_message.Message):
     """Optional. At least this revision of the collection; 0 means the newest the searcher has."""
     seed: _builtins.int
     """Optional. Seed of the bootstrap; 0 is a seed like another."""
+    render_page: _builtins.bool
+    """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
     def __init__(
         self,
         *,
@@ -453,10 +466,11 @@ class AlignmentServiceVerifyAlignerRequest(_message.Message):
         aligner: _builtins.str = ...,
         min_revision: _builtins.int = ...,
         seed: _builtins.int = ...,
+        render_page: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "min_revision", b"min_revision", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "min_revision", b"min_revision", "render_page", b"render_page", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -470,8 +484,13 @@ class AlignmentServiceVerifyAlignerResponse(_message.Message):
 
     REPORT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision of the collection."""
+    page: _builtins.str
+    """Output only. The page, HTML that needs no other file and no network; empty where it was not asked for. It shows at
+    most 300 pairs, whatever the size of the collection: below 2 MiB.
+    """
     @_builtins.property
     def report(self) -> _common_pb2.VerificationReport:
         """Output only. The report."""
@@ -481,10 +500,11 @@ class AlignmentServiceVerifyAlignerResponse(_message.Message):
         *,
         report: _common_pb2.VerificationReport | None = ...,
         revision: _builtins.int = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "report", b"report", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -501,6 +521,7 @@ class AlignmentServiceCompareAlignersRequest(_message.Message):
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     HUBNESS_FIELD_NUMBER: _builtins.int
+    RENDER_PAGE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
@@ -509,6 +530,8 @@ class AlignmentServiceCompareAlignersRequest(_message.Message):
     """Optional. Seed of everything random; 0 is a seed like another."""
     hubness: _builtins.bool
     """Optional. Correct hubness on top of every method; off by default."""
+    render_page: _builtins.bool
+    """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
     @_builtins.property
     def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Which methods; none means all that can be fitted. A maximum of 16."""
@@ -521,10 +544,11 @@ class AlignmentServiceCompareAlignersRequest(_message.Message):
         min_revision: _builtins.int = ...,
         seed: _builtins.int = ...,
         hubness: _builtins.bool = ...,
+        render_page: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "hubness", b"hubness", "methods", b"methods", "min_revision", b"min_revision", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "hubness", b"hubness", "methods", b"methods", "min_revision", b"min_revision", "render_page", b"render_page", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,10 +584,15 @@ class AlignmentServiceCompareAlignersResponse(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     BEST_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     best: _builtins.str
     """Output only. The method of the highest nDCG@10 over both modalities among those that keep the guard; empty for none."""
     revision: _builtins.int
     """Output only. The revision of the collection."""
+    page: _builtins.str
+    """Output only. The page, HTML that needs no other file and no network; empty where it was not asked for. It shows at
+    most 300 pairs, whatever the size of the collection: below 2 MiB.
+    """
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.VerificationReport]:
         """Output only. Methods that were fitted and judged, in the order asked. A maximum of 16."""
@@ -579,10 +608,11 @@ class AlignmentServiceCompareAlignersResponse(_message.Message):
         refused: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         best: _builtins.str = ...,
         revision: _builtins.int = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "refused", b"refused", "reports", b"reports", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "page", b"page", "refused", b"refused", "reports", b"reports", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,8 @@ def compared_contents(
     judged: Mapping[str, tuple[Artefact, Verification]],
     *,
     refused: Mapping[str, str],
+    baseline: Artefact | None = None,
+    all_pairs: bool = False,
     seed: int = 0,
 ) -> ReportContents:
     """Measure the held-out pairs before and after the best method.
@@ -31,12 +33,14 @@ def compared_contents(
         pairs: Everything, as it was given to `fit_and_judge`.
         judged: Artefact and verification by method.
         refused: Why a method could not be fitted.
+        baseline: The aligner that is active now, which all were judged against.
+        all_pairs: Nothing was learned from these pairs: all of them were judged on.
         seed: Of every sample, split and bootstrap.
 
     Raises:
         CoreError: The pairs cannot be split or measured.
     """
-    learned, held = pairs.split()
+    learned, held = (None, pairs) if all_pairs else pairs.split()
     held = held.with_keys(set(held.paired_keys))
     methods = tuple(MethodOutcome(name=name, found=found) for name, (_, found) in judged.items())
     methods += tuple(MethodOutcome(name=name, problem=problem) for name, problem in refused.items())
@@ -46,29 +50,23 @@ def compared_contents(
         reverse=True,
     )
     chosen = ranked[0] if ranked else None
-    after = None
-    if chosen is not None:
-        aligner = load_aligner(judged[chosen.name][0])
-        aligned = RawPairs(
-            images=aligner.align(held.images, Modality.IMAGE),
-            texts=aligner.align(held.texts, Modality.TEXT),
-            image_keys=held.image_keys,
-            text_keys=held.text_keys,
-            image_space=aligner.space,
-            text_space=aligner.space,
-        )
-        after = _view(aligned, seed=seed)
     return ReportContents(
         subject=subject,
-        before=_view(held, seed=seed),
-        after=after,
+        before=_view(held, through=baseline, seed=seed),
+        aligner="" if baseline is None else baseline.manifest.aligner_id,
+        after=None if chosen is None else _view(held, through=judged[chosen.name][0], seed=seed),
         chosen=chosen,
         methods=methods,
-        learned_pair_count=len(learned.paired_keys),
+        learned_pair_count=None if learned is None else len(learned.paired_keys),
     )
 
 
-def _view(pairs: RawPairs, *, seed: int) -> View:
-    gap = measure_gap(pairs.images, pairs.texts, image_keys=pairs.image_keys, text_keys=pairs.text_keys, seed=seed)
-    corpus = Corpus.of(pairs.images, pairs.texts, image_keys=pairs.image_keys, text_keys=pairs.text_keys)
+def _view(pairs: RawPairs, *, through: Artefact | None, seed: int) -> View:
+    """Look at pairs as the encoders made them, or through an aligner."""
+    images, texts = pairs.images, pairs.texts
+    if through is not None:
+        aligner = load_aligner(through)
+        images, texts = aligner.align(images, Modality.IMAGE), aligner.align(texts, Modality.TEXT)
+    gap = measure_gap(images, texts, image_keys=pairs.image_keys, text_keys=pairs.text_keys, seed=seed)
+    corpus = Corpus.of(images, texts, image_keys=pairs.image_keys, text_keys=pairs.text_keys)
     return View.of(corpus, gap=gap)

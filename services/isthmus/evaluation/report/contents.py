@@ -70,7 +70,9 @@ class ReportContents:
     subject: str
     """What was measured: the name of a file or a collection."""
     before: View
-    """As the encoders made it; in a comparison, of the held-out pairs."""
+    """As it is now; in a comparison, of the held-out pairs."""
+    aligner: str = ""
+    """The aligner that `before` is seen through; empty where that is as the encoders made it."""
     after: View | None = None
     """The same pairs after `chosen`."""
     chosen: MethodOutcome | None = None

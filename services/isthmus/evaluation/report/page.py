@@ -75,6 +75,7 @@ def render_report(contents: ReportContents) -> str:
         used |= {"naeini:15", "platt:99"}
     return template.render(
         contents=contents,
+        origin=f"As aligned by “{contents.aligner}”" if contents.aligner else "As the encoders made them",
         gap=contents.before.gap,
         verdict=verdict_of(contents),
         palette=PALETTE,

@@ -142,7 +142,7 @@ def _tried(contents: ReportContents) -> list[str]:
     passed = sorted((one for one in judged if one.passed), key=lambda one: one.quality, reverse=True)
     if not judged:
         return ["None of the methods could be fitted to these pairs; the reasons stand in the table."]
-    served = [] if level_of(contents.before.gap) is Level.NO_SPACE else _served(judged[0].found)
+    served = [] if level_of(contents.before.gap) is Level.NO_SPACE else _served(judged[0].found, contents.aligner)
     if not passed:
         refused = (
             f"{len(judged)} methods were tried, and the guard, which each has to pass before it may be used, refused "
@@ -170,14 +170,15 @@ def _tried(contents: ReportContents) -> list[str]:
     return [*served, count, gain]
 
 
-def _served(found: Verification | None) -> list[str]:
-    """Say what a collection does without an aligner: the gap is in the points, and the merge makes up for much."""
+def _served(found: Verification | None, aligner: str) -> list[str]:
+    """Say what the collection does today: the gap is in the points, and the merge makes up for much."""
     assert found is not None, "only what was judged is asked for"
     image, text = (percent(found.before["mixed"][f"{query}_query"]["r10"]) for query in ("image", "text"))
+    points = f"with the aligner “{aligner}”, as today" if aligner else "with the points as they are"
     return [
         (
-            "Isthmus makes the likenesses of different kinds comparable before it merges answers. Served so, with the "
-            f"points as they are, a mixed search has the right partner in its first ten for {image} of images and "
+            "Isthmus makes the likenesses of different kinds comparable before it merges answers. Served so, "
+            f"{points}, a mixed search has the right partner in its first ten for {image} of images and "
             f"{text} of texts."
         )
     ]

@@ -51,7 +51,8 @@ class Judging(Script):
                 report_json=json.dumps(document),
                 aligner=request.aligner,
                 revision=collection.revision,
-            )
+            ),
+            page=f"<p>{request.collection}</p>" if request.render_page else "",
         )
 
     async def VerifyAligner(self, request: gateway_service_pb2.VerifyAlignerRequest, _context: Any) -> Any:
@@ -59,7 +60,9 @@ class Judging(Script):
         await self._enter("VerifyAligner", request)
         report = _verification("heads", aligner=request.aligner, reasons=["hubness growth: too much"])
         return gateway_service_pb2.VerifyAlignerResponse(
-            report=report, revision=self._collection(request.collection).revision
+            report=report,
+            revision=self._collection(request.collection).revision,
+            page=f"<p>{request.collection}</p>" if request.render_page else "",
         )
 
     async def CompareAligners(self, request: gateway_service_pb2.CompareAlignersRequest, _context: Any) -> Any:
@@ -71,6 +74,7 @@ class Judging(Script):
             refused={last: "too few pairs"},
             best=fitted[0],
             revision=self._collection(request.collection).revision,
+            page=f"<p>{request.collection}</p>" if request.render_page else "",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -74,6 +75,8 @@ _SETTINGS: Final[Any] = {
     "grid.color": EDGE,
     "grid.linewidth": 0.7,
 }
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""matplotlib's settings are the whole process's, and a service draws in threads."""
 _FONTS: Final = 'Inter, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 
@@ -92,7 +95,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with rc_context(_SETTINGS):
+        with _ONE_AT_A_TIME, rc_context(_SETTINGS):
             return draw(*args, **kwargs)
 
     return drawn
