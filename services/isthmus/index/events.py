@@ -101,6 +101,13 @@ class Answer:
     """Of a SETTINGS event: revision of the one that a rollback returns to, 0 for none; None when it was written before
     there were rollbacks, and the one before it in time is meant."""
 
+    @property
+    def rows(self) -> int:
+        """Events that the mutation wrote."""
+        if self.op is Op.SETTINGS:
+            return 1
+        return self.deleted_count if self.op is Op.DELETE else self.created_count + self.updated_count
+
     def to_json(self) -> bytes:
         """Return the numbers as the event table stores them."""
         counts = (self.created_count, self.updated_count, self.unchanged_count, self.deleted_count)

@@ -12,6 +12,7 @@ from isthmus.core.modality import Modality
 from isthmus.index.build import catch_up, load_snapshot
 from isthmus.index.calibrate import CalibrationKeeper
 from isthmus.index.catalog import CatalogEntry, StorePaths
+from isthmus.index.damage import as_store_error, check_nothing_lost, newest_commit
 from isthmus.index.metrics import CATCH_UP_SECONDS, FOLLOW_FAILURES, ITEMS, REVISION
 from isthmus.index.segments import merge_segments
 from isthmus.index.snapshot import Merge, Snapshot, plan_merge
@@ -43,6 +44,7 @@ class Follower:
     def __init__(self, tenant: str, entry: CatalogEntry, paths: StorePaths) -> None:
         self._tenant = tenant
         self.entry = entry
+        self._paths = paths
         self._uri = paths.events(tenant, entry.uuid)
         self._storage_options = paths.storage_options
         self._hint = ChangeHint(self._uri)
@@ -108,10 +110,10 @@ class Follower:
                 self._advance()
             except Exception as error:
                 FOLLOW_FAILURES.inc()
-                self._failure = error if isinstance(error, IsthmusError) else _unreadable()
+                self._failure = as_store_error(error, self._paths, self._uri)
                 self._retry_s = time.monotonic() + self._rest_s
                 self._rest_s = min(2 * self._rest_s, _RETRY_MAX_S)
-                damaged = isinstance(error, DataLossError)
+                damaged = isinstance(self._failure, DataLossError)
                 log.exception("cannot follow collection", extra=fields(collection=self.entry.name, damaged=damaged))
             else:
                 self._hint.settle(stamp)
@@ -149,12 +151,17 @@ class Follower:
     def _advance(self) -> None:
         before = self._snapshot
         if before is None:
+            committed = newest_commit(self._paths, self._uri)
             self._table = EventTable.open(self._uri, durable=False, storage_options=self._storage_options)
-            snapshot = load_snapshot(self.entry.name, self.entry.settings, self._table.view())
+            view = self._table.view()
+            check_nothing_lost(view.version, committed=committed)
+            snapshot = load_snapshot(self.entry.name, self.entry.settings, view)
         elif before.view.latest_version() == before.view.version:
             return
         else:
-            snapshot = catch_up(before, self.fresh_view())
+            view = self.fresh_view()
+            check_nothing_lost(view.version, committed=before.view.version)
+            snapshot = catch_up(before, view)
         if before is None or snapshot.aligner is not before.aligner:
             # What was estimated in another space says nothing here. Nobody is kept waiting: there are no answers yet,
             # or the old ones still stand.
@@ -174,8 +181,3 @@ class Follower:
 def _not_ready() -> UnavailableError:
     msg = "the collection is not loaded yet"
     return UnavailableError(msg, reason="NOT_READY", retry_after_s=1.0)
-
-
-def _unreadable() -> UnavailableError:
-    msg = "the collection's store cannot be read"
-    return UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from isthmus.index.completeness import check_complete
 from isthmus.index.events import (
     EVENT_SCHEMA,
     VERIFIED_COLUMNS,
@@ -26,7 +27,7 @@ __all__ = ["LOAD_COLUMNS", "EventHeads", "EventTable", "EventView"]
 LOAD_COLUMNS: Final = (*VERIFIED_COLUMNS, "row_digest")
 """Everything but thumbnails."""
 
-_HEAD_COLUMNS: Final = ("revision", "op", "id")
+_HEAD_COLUMNS: Final = ("revision", "op", "id", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,13 @@ class EventView:
         return self._view.latest_version()
 
     def heads(self) -> EventHeads:
-        """Find the newest event of every id, and the newest SETTINGS event."""
+        """Find the newest event of every id, and the newest SETTINGS event.
+
+        Raises:
+            DataLossError: STORE_DAMAGED; an event is missing.
+        """
         rows = _table(self._view.scan(_HEAD_COLUMNS), _HEAD_COLUMNS)
+        check_complete(rows)
         revisions = rows["revision"].to_numpy()
         order = np.argsort(revisions, kind="stable")
         rows = rows.take(pa.array(order))
@@ -95,6 +101,7 @@ class EventView:
         fresh = self.fragment_ids - known_fragment_ids
         rows = _table(self._view.scan(LOAD_COLUMNS, fragment_ids=fresh, where=f"revision > {revision}"), LOAD_COLUMNS)
         verify_rows(rows)
+        check_complete(rows, above=revision)
         return rows.take(pa.array(np.argsort(rows["revision"].to_numpy(), kind="stable")))
 
     def take(self, row_ids: NDArray[np.int64], *, thumbnails: bool = False) -> pa.Table:

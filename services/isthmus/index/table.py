@@ -19,6 +19,7 @@ from lance.optimize import Compaction
 from numpy.typing import NDArray
 
 from isthmus.index.fsync import StoreSync
+from isthmus.index.panics import panics_as_errors
 from isthmus.index.superseded import SupersededError
 
 __all__ = ["ROW_ID", "AppendTable", "TableView", "fragments_to_merge"]
@@ -42,7 +43,9 @@ class TableView:
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
-        self._fragments: dict[int, Any] = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
+        with panics_as_errors():
+            fragments = dataset.get_fragments()
+        self._fragments: dict[int, Any] = {fragment.fragment_id: fragment for fragment in fragments}
 
     @property
     def version(self) -> int:
@@ -71,8 +74,9 @@ class TableView:
         chosen = None if fragment_ids is None else [self._fragments[number] for number in sorted(fragment_ids)]
         if chosen == [] or not self._fragments:
             return
-        scanner = self._dataset.scanner(columns=list(columns), fragments=chosen, filter=where, with_row_id=True)
-        yield from scanner.to_batches()
+        with panics_as_errors():
+            scanner = self._dataset.scanner(columns=list(columns), fragments=chosen, filter=where, with_row_id=True)
+            yield from scanner.to_batches()
 
     def take(self, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Return the rows with these ids (at least one), in the order asked, with their `_rowid`.
@@ -82,7 +86,8 @@ class TableView:
         """
         wanted = np.unique(row_ids)
         condition = f"{ROW_ID} in ({','.join(map(str, wanted.tolist()))})"
-        rows = self._dataset.to_table(columns=list(columns), filter=condition, with_row_id=True)
+        with panics_as_errors():
+            rows = self._dataset.to_table(columns=list(columns), filter=condition, with_row_id=True)
         found = rows[ROW_ID].to_numpy().astype(np.int64)
         order = np.argsort(found)
         if not np.array_equal(found[order], wanted):
@@ -311,7 +316,8 @@ def _session() -> Any:
 
 def _open(uri: str, storage_options: dict[str, str] | None) -> Any:
     try:
-        return _lance.dataset(uri, session=_session(), storage_options=storage_options)
+        with panics_as_errors():
+            return _lance.dataset(uri, session=_session(), storage_options=storage_options)
     except ValueError as error:
         # Lance says everything so, a store that cannot be reached too.
         if "was not found" in str(error):

@@ -1,0 +1,39 @@
+"""Check that a table holds every event it must: a file that a damaged manifest leaves out is missed by nobody else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from isthmus.index.events import Answer
+from isthmus.runtime.base.errors import DataLossError
+
+__all__ = ["check_complete"]
+
+
+def check_complete(rows: pa.Table, *, above: int = 0) -> None:
+    """Refuse events that are not all there.
+
+    Every mutation that writes takes the next revision, and the first of its rows says how many it wrote.
+
+    Args:
+        rows: All events above a revision, with `revision`, `op` and `answer`.
+        above: That revision.
+
+    Raises:
+        DataLossError: STORE_DAMAGED; a revision is missing, or has fewer or more rows than were written.
+    """
+    places = rows["revision"].to_numpy() - above
+    if not len(places):
+        return
+    found = np.bincount(places) if places.min() > 0 else np.zeros(1, dtype=np.int64)
+    written = np.zeros(len(found), dtype=np.int64)
+    first = rows.filter(pc.greater(pc.binary_length(rows["answer"]), 0))
+    for revision, op, data in zip(*(first[name].to_pylist() for name in ("revision", "op", "answer")), strict=True):
+        if 0 < revision - above < len(written):
+            written[revision - above] += Answer.from_json(data, op=op, revision=revision).rows
+    if len(found) < 2 or (written[1:] < 1).any() or (found[1:] != written[1:]).any():  # noqa: PLR2004 - place 0 is none
+        wrong = int(np.count_nonzero(found != written)) or 1
+        msg = f"the rows of {wrong} revisions are not as many as were written"
+        raise DataLossError(msg, reason="STORE_DAMAGED", metadata={"revisions": str(wrong)})
