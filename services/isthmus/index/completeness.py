@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from isthmus.index.events import Answer
+from isthmus.index.table import ROW_ID
 from isthmus.runtime.base.errors import DataLossError
 
 __all__ = ["check_complete"]
@@ -18,16 +19,21 @@ def check_complete(rows: pa.Table, *, above: int = 0) -> None:
     Every mutation that writes takes the next revision, and the first of its rows says how many it wrote.
 
     Args:
-        rows: All events above a revision, with `revision`, `op` and `answer`.
+        rows: All events above a revision, with `revision`, `op`, `answer` and their row ids.
         above: That revision.
 
     Raises:
-        DataLossError: STORE_DAMAGED; a revision is missing, or has fewer or more rows than were written.
+        DataLossError: STORE_DAMAGED; a revision is missing, or has fewer or more rows than were written, or two rows
+            are known by one row id.
     """
+    if len(pc.unique(rows[ROW_ID])) != rows.num_rows:
+        msg = "rows of the table share a row id"
+        raise DataLossError(msg, reason="STORE_DAMAGED")
     places = rows["revision"].to_numpy() - above
     if not len(places):
         return
-    found = np.bincount(places) if places.min() > 0 else np.zeros(1, dtype=np.int64)
+    plausible = places.min() > 0 and places.max() <= len(places)  # no revision without a row
+    found = np.bincount(places) if plausible else np.zeros(1, dtype=np.int64)
     written = np.zeros(len(found), dtype=np.int64)
     first = rows.filter(pc.greater(pc.binary_length(rows["answer"]), 0))
     for revision, op, data in zip(*(first[name].to_pylist() for name in ("revision", "op", "answer")), strict=True):

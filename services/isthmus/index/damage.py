@@ -10,6 +10,7 @@ import json
 import logging
 from typing import Final
 
+import pyarrow as pa
 from pyarrow import fs
 
 from isthmus.index.catalog import StorePaths
@@ -22,6 +23,8 @@ log = logging.getLogger("isthmus.index")
 _MANIFESTS: Final = "_versions"
 _HINT: Final = "latest_version_hint.json"
 _TRANSACTIONS: Final = "_transactions"
+_READING: Final = (OSError, ValueError, LookupError, RuntimeError, pa.ArrowException)
+"""What Lance and Arrow raise for a file that is not as it should be."""
 
 
 def newest_commit(paths: StorePaths, uri: str) -> int:
@@ -68,7 +71,7 @@ def as_store_error(error: BaseException, paths: StorePaths, uri: str) -> Isthmus
     """
     if isinstance(error, IsthmusError):
         return error
-    if isinstance(error, OSError | ValueError | LookupError) and _answers(paths, uri):
+    if isinstance(error, _READING) and _answers(paths, uri):
         msg = "the collection's store is damaged"
         return DataLossError(msg, reason="STORE_DAMAGED")
     msg = "the collection's store cannot be read"

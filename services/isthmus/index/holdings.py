@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 from isthmus.index.catalog import Catalog, CatalogEntry, StorePaths
 from isthmus.index.checks import check_collection_count
 from isthmus.index.config import IndexConfig
+from isthmus.index.damage import as_store_error, check_nothing_lost, newest_commit
 from isthmus.index.epoch import WriterEpoch
 from isthmus.index.events import Event
 from isthmus.index.group_commit import CommitThreads, GroupCommitter
@@ -23,7 +25,7 @@ from isthmus.index.store import EventTable
 from isthmus.index.store_errors import store_errors, unconfirmed, unreachable
 from isthmus.index.superseded import SupersededError
 from isthmus.index.turn import WriterTurn
-from isthmus.runtime.base.errors import NotFoundError, UnavailableError
+from isthmus.runtime.base.errors import DataLossError, NotFoundError, UnavailableError
 from isthmus.runtime.base.logging import fields
 
 __all__ = ["Holdings"]
@@ -56,6 +58,7 @@ class Holdings:
         self._catalogs: dict[str, Catalog] = {}
         self._doubtful: set[str] = set()
         self._collections: dict[tuple[str, str], GroupCommitter] = {}
+        self._damaged: dict[tuple[str, str], DataLossError] = {}
         self._catalog_guard = asyncio.Lock()
 
     async def epoch(self) -> WriterEpoch:
@@ -131,10 +134,12 @@ class Holdings:
                     await self.offload(epoch.check)
                     return False
             entry = catalog.get(name)
-            collection = self._collections.pop((tenant, name))
-            await collection.close()
+            collection = self._collections.pop((tenant, name), None)
+            if collection is not None:  # a damaged one was never opened
+                await collection.close()
             with self._in_doubt(tenant):
                 await self.offload(lambda: catalog.remove(entry, request_id))
+            self._damaged.pop((tenant, name), None)
             await self.offload(lambda: self._remove_files(tenant, entry))
         forget_collection("writer", tenant, name)
         return True
@@ -149,9 +154,13 @@ class Holdings:
 
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
+            DataLossError: STORE_DAMAGED; its files could not be read when the store was taken.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused. NOT_READY; another writer has taken over.
         """
         epoch = await self.epoch()
+        damage = self._damaged.get((tenant, name))
+        if damage is not None:
+            raise DataLossError(str(damage), reason=damage.reason, metadata=damage.metadata)
         collection = self._collections.get((tenant, name))
         if collection is None and tenant in self._doubtful:
             raise unconfirmed()
@@ -201,6 +210,7 @@ class Holdings:
         for collection in self._collections.values():
             await collection.close()
         self._collections.clear()
+        self._damaged.clear()
         self._catalogs.clear()
         self._doubtful.clear()
 
@@ -244,8 +254,19 @@ class Holdings:
             log.exception("cannot remove the files of a deleted collection")
 
     async def _open_collection(self, tenant: str, entry: CatalogEntry) -> None:
+        """Open a collection; one that is damaged is remembered as such and harms no other."""
         epoch = self._taken()
-        table, state = await self.offload(lambda: self._read_collection(tenant, entry, epoch))
+        try:
+            table, state = await self.offload(lambda: self._read_collection(tenant, entry, epoch))
+        except Exception as error:
+            meaning = await self.offload(
+                functools.partial(as_store_error, error, self._paths, self._paths.events(tenant, entry.uuid))
+            )
+            if not isinstance(meaning, DataLossError):
+                raise
+            self._damaged[tenant, entry.name] = meaning
+            log.exception("a collection is damaged and takes no writes", extra=fields(collection=entry.name))
+            return
         self._collections[tenant, entry.name] = GroupCommitter(
             tenant=tenant,
             name=entry.name,
@@ -260,7 +281,9 @@ class Holdings:
         self, tenant: str, entry: CatalogEntry, epoch: WriterEpoch
     ) -> tuple[EventTable, CollectionState]:
         uri, options = self._paths.events(tenant, entry.uuid), self._paths.storage_options
+        committed = newest_commit(self._paths, uri)
         table = EventTable.open(uri, durable=self._durable, storage_options=options)
+        check_nothing_lost(table.version, committed=committed)
         table.claim(check=epoch.check, pin=epoch.pin)
         return table, load_state(table.view(), entry.settings, request_ids_count=self._config.request_ids_count)
 

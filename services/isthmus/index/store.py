@@ -147,6 +147,11 @@ class EventTable:
         """
         return cls(AppendTable.open(uri, durable=durable, storage_options=storage_options))
 
+    @property
+    def version(self) -> int:
+        """Lance's version that this process wrote last, or opened."""
+        return self._table.version
+
     def append(self, events: Sequence[Event]) -> None:
         """Append events in one durable commit; see `AppendTable.append`."""
         self._table.append(events_to_table(events))

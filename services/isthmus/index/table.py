@@ -18,6 +18,7 @@ from lance.fragment import write_fragments
 from lance.optimize import Compaction
 from numpy.typing import NDArray
 
+from isthmus.index.file_sums import FileSums
 from isthmus.index.fsync import StoreSync
 from isthmus.index.panics import panics_as_errors
 from isthmus.index.superseded import SupersededError
@@ -41,8 +42,9 @@ _CLAIM_TRIES: Final = 100
 class TableView:
     """A table at one version. Immutable, safe to use from any thread."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, sums: FileSums) -> None:
         self._dataset = dataset
+        self._sums = sums
         with panics_as_errors():
             fragments = dataset.get_fragments()
         self._fragments: dict[int, Any] = {fragment.fragment_id: fragment for fragment in fragments}
@@ -70,10 +72,14 @@ class TableView:
             columns: Columns wanted.
             fragment_ids: Look at these files only.
             where: A Lance filter.
+
+        Raises:
+            DataLossError: STORE_DAMAGED; a file is not what was written.
         """
         chosen = None if fragment_ids is None else [self._fragments[number] for number in sorted(fragment_ids)]
         if chosen == [] or not self._fragments:
             return
+        self._sums.check(_data_files(tuple(self._fragments.values()) if chosen is None else chosen))
         with panics_as_errors():
             scanner = self._dataset.scanner(columns=list(columns), fragments=chosen, filter=where, with_row_id=True)
             yield from scanner.to_batches()
@@ -111,6 +117,7 @@ class AppendTable:
         self._uri = uri
         self._options = storage_options
         self._sync = StoreSync(self._uri, enabled=durable)
+        self._sums = FileSums(uri)
         self._maintenance = threading.Lock()
         self._cleaned_s = time.monotonic()
 
@@ -132,7 +139,9 @@ class AppendTable:
             storage_options=storage_options,
         )
         table = cls(dataset, uri, durable=durable, storage_options=storage_options)
-        table._sync.data_files(_data_files(dataset.get_fragments()))
+        files = _data_files(dataset.get_fragments())
+        table._sums.note(files)
+        table._sync.data_files(files)
         table._sync.manifest(dataset.version)
         table._sync.new_table()
         return table
@@ -169,7 +178,7 @@ class AppendTable:
         Raises:
             OSError: it cannot be read.
         """
-        return TableView(self._latest())
+        return TableView(self._latest(), self._sums)
 
     def append(self, rows: pa.Table) -> None:
         """Append `rows` in one commit; when this returns they are durable.
@@ -179,7 +188,9 @@ class AppendTable:
             OSError: the store refused. Whether the rows are there is then unknown until the table is claimed again.
         """
         fragments = write_fragments(rows, self._dataset, mode="append", storage_options=self._options)
-        self._sync.data_files(file.path for fragment in fragments for file in fragment.files)
+        files = [file.path for fragment in fragments for file in fragment.files]
+        self._sums.note(files)
+        self._sync.data_files(files)
         operation = _lance.LanceOperation.Append(fragments)
         try:
             self._dataset = _lance.LanceDataset.commit(self._dataset, operation, read_version=self._dataset.version)
@@ -243,6 +254,7 @@ class AppendTable:
         self._latest().cleanup_old_versions(
             older_than=timedelta(seconds=keep_versions_s), error_if_tagged_old_versions=False
         )
+        self._sums.forget_removed()
 
     def _latest(self) -> Any:
         return _open(self._uri, self._options)
@@ -262,16 +274,20 @@ class AppendTable:
 
     def _merge_fragments(self, fan_out: int) -> int:
         dataset = self._latest()
-        rows = {fragment.fragment_id: fragment.physical_rows for fragment in dataset.get_fragments()}
+        fragments = dataset.get_fragments()
+        rows = {fragment.fragment_id: fragment.physical_rows for fragment in fragments}
         chosen = fragments_to_merge(rows, fan_out=fan_out)
         if not chosen:
             return 0
+        self._sums.check(_data_files([fragment for fragment in fragments if fragment.fragment_id in chosen]))
         options = {"num_threads": 1, "excluded_fragment_ids": sorted(rows.keys() - chosen)}
         rewrites = [task.execute(dataset) for task in _Compaction.plan(dataset, options).tasks]
         if not rewrites:
             return 0
         new_fragments = [fragment for rewrite in rewrites for fragment in json.loads(rewrite.json())["new_fragments"]]
-        self._sync.data_files(file["path"] for fragment in new_fragments for file in fragment["files"])
+        files = [file["path"] for fragment in new_fragments for file in fragment["files"]]
+        self._sums.note(files)
+        self._sync.data_files(files)
         metrics = _Compaction.commit(dataset, rewrites)
         self._sync.manifest(dataset.version)
         return int(metrics.fragments_removed)

@@ -200,12 +200,12 @@ class TestLoadState:
     def test_promotions_from_before_there_were_rollbacks_are_taken_in_their_order(self, tmp_path: Path) -> None:
         """Their answers say nothing of what came before, so the promotion before in time is meant."""
         table = EventTable.create(str(tmp_path / "events.lance"), _settings(1, ""), durable=False)
-        table.append([_settings(2, "a@0123456789abcdef"), _settings(5, "b@0123456789abcdef")])
+        table.append([_settings(2, "a@0123456789abcdef"), _settings(3, "b@0123456789abcdef")])
         state = load_state(table.view(), ONE_SPACE, request_ids_count=10)
         assert state.activations == (
             Activation(1, ""),
             Activation(2, "a@0123456789abcdef"),
-            Activation(5, "b@0123456789abcdef"),
+            Activation(3, "b@0123456789abcdef"),
         )
 
     def test_lookup_tells_what_was_stored(self) -> None:
