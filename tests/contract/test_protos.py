@@ -143,6 +143,8 @@ _COUNTS = {
     "SearchItemsResponse.neighbors": limits.TOP_K_MAX_COUNT,
     "UpsertItem.attributes": limits.ATTRIBUTES_MAX_COUNT,
     "Item.attributes": limits.ATTRIBUTES_MAX_COUNT,
+    "AttributeIn.values": limits.FILTER_VALUES_MAX_COUNT,
+    "FilterList.filters": limits.FILTER_MAX_COUNT,
 }
 
 
@@ -184,6 +186,8 @@ _MIB, _KIB = 1024 * 1024, 1024
         ("UpsertItem.thumbnail", f"at most {limits.THUMBNAIL_MAX_BYTES // _KIB} KiB"),
         ("UpsertItem.attributes", f"at most {limits.ATTRIBUTES_MAX_BYTES // _KIB} KiB"),
         ("AttributeValue.string_value", f"at most {limits.ATTRIBUTE_VALUE_MAX_BYTES // _KIB} KiB"),
+        ("Filter", f"At most {limits.FILTER_DEPTH_MAX_COUNT} filters deep, {limits.FILTER_MAX_COUNT} filters in all"),
+        ("Filter", f"and {limits.FILTER_MAX_BYTES // _KIB} KiB together"),
         ("Vectors.dimension", f"1 to {limits.DIMENSION_MAX_COUNT}"),
         ("SearchItemsRequest.top_k", f"1 to {limits.TOP_K_MAX_COUNT}; unset means {limits.TOP_K_DEFAULT_COUNT}"),
         ("AlignerArtefact.manifest", f"at most {limits.MANIFEST_MAX_BYTES // _MIB} MiB"),

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from isthmus.core.modality import Modality
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.model import NewItem
+from isthmus.runtime.base.filters import Filter
+from tests.unit.index.filter_model import attributes, filters, holds
 from tests.unit.index.support import (
     SPACE,
     TENANT,
@@ -36,11 +38,16 @@ _EXAMPLES = int(os.environ.get("ISTHMUS_TEST_CONGRUENCE_EXAMPLES", "40"))
 
 _ids = st.lists(st.sampled_from(_IDS), min_size=1, max_size=12, unique=True)
 _modalities = st.sampled_from(list(Modality))
-_item = st.tuples(_modalities, st.integers(0, 59), st.sampled_from(["", "p", "q"]))
+_item = st.tuples(_modalities, st.integers(0, 59), st.sampled_from(["", "p", "q"]), attributes)
 _operation = st.one_of(
     st.tuples(st.just("upsert"), st.dictionaries(st.sampled_from(_IDS), _item, min_size=1, max_size=12)),
     st.tuples(st.just("delete"), _ids),
-    st.tuples(st.just("search"), st.tuples(_modalities, st.one_of(st.none(), _modalities), st.integers(1, 50))),
+    st.tuples(
+        st.just("search"),
+        st.tuples(
+            _modalities, st.one_of(st.none(), _modalities), st.integers(1, 50), st.one_of(st.none(), filters, filters)
+        ),
+    ),
     st.tuples(st.just("get"), _ids),
     st.tuples(st.just("read"), st.booleans()),
     st.tuples(st.just("restart"), st.sampled_from(["writer", "searcher", "both"])),
@@ -90,7 +97,9 @@ async def _mesh() -> AsyncIterator[_Mesh]:
                 await stack.aclose()
 
 
-async def _check_search(mesh: _Mesh, model: Model, query: Modality, wanted: Modality | None, top_k: int) -> None:
+async def _check_search(
+    mesh: _Mesh, model: Model, query: Modality, wanted: Modality | None, top_k: int, where: Filter | None = None
+) -> None:
     vector = vectors(7, 1)
     result = await mesh.searcher.search(
         TENANT,
@@ -100,6 +109,7 @@ async def _check_search(mesh: _Mesh, model: Model, query: Modality, wanted: Moda
         queries=vector,
         top_k=top_k,
         item_modality=wanted,
+        where=where,
         min_revision=model.revision,
     )
     assert result.revision == model.revision
@@ -107,6 +117,9 @@ async def _check_search(mesh: _Mesh, model: Model, query: Modality, wanted: Moda
     expected: dict[str, float] = {}
     for modality in Modality if wanted is None else (wanted,):
         expected |= model.scores(vector[0], modality)
+    if where is not None:
+        held = {item_id for item_id, (item, _) in model.items.items() if holds(where, item.attributes)}
+        expected = {item_id: score for item_id, score in expected.items() if item_id in held}
     # Below 64 items a modality nothing is calibrated: the mixed order is that of the cosine.
     best = sorted(expected.values(), reverse=True)[:top_k]
     np.testing.assert_allclose([neighbor.score for neighbor in found], best, atol=1e-5)
@@ -151,8 +164,11 @@ async def _run(history: list[tuple[str, Any]]) -> None:
     async with _mesh() as mesh:
         for name, value in history:
             if name == "upsert":
-                items = [NewItem(id=key, modality=kind, pair_key=pair) for key, (kind, _, pair) in value.items()]
-                rows = _VECTORS[[row for _, row, _ in value.values()]]
+                items = [
+                    NewItem(id=key, modality=kind, pair_key=pair, attributes=attributes)
+                    for key, (kind, _, pair, attributes) in value.items()
+                ]
+                rows = _VECTORS[[row for _, row, _, _ in value.values()]]
                 result = await upsert(mesh.writer, items, rows)
                 model.upsert({item.id: (item, row) for item, row in zip(items, rows, strict=True)})
                 assert result.revision == model.revision
@@ -175,7 +191,7 @@ async def _run(history: list[tuple[str, Any]]) -> None:
 @settings(max_examples=_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(history=st.lists(_operation, min_size=5, max_size=30))
 def test_the_index_answers_as_a_dictionary_would(history: list[tuple[str, Any]]) -> None:
-    """Upserts, deletions, searches, reads and restarts in any order: ids, scores, counts and revisions agree.
+    """Upserts, deletions, filtered searches, reads and restarts in any order: ids, scores, counts and revisions agree.
 
     ISTHMUS_TEST_CONGRUENCE_EXAMPLES=300 makes the long version.
     """

@@ -38,8 +38,10 @@ from isthmus.gateway.messages import (
 )
 from isthmus.gateway.offload import Offload
 from isthmus.runtime.base.errors import InternalError, IsthmusError, ResourceExhaustedError
+from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.rpc.channel import call, stream
+from isthmus.runtime.rpc.filters import filter_message
 from isthmus.runtime.rpc.guard import guard_message
 from isthmus.runtime.rpc.status import from_item_error
 from isthmus.v1 import (
@@ -281,8 +283,9 @@ class SearchBackend:
         top_k: int,
         item_modality: Modality | None,
         min_revision: int,
+        where: Filter | None = None,
     ) -> Found:
-        """Search up to 256 queries of one modality."""
+        """Search up to 256 queries of one modality, among the items that `where` holds for."""
         request = index_search_service_pb2.SearchRequest(
             collection=collection,
             modality=modality_message(modality),
@@ -291,6 +294,7 @@ class SearchBackend:
             top_k=top_k,
             item_modality=modality_message(item_modality),
             min_revision=min_revision,
+            filter=None if where is None else filter_message(where),
         )
         answer = await call(self.stub.Search, request, backend="index_search")
         return await self._offload.run(partial(_found, answer), count=len(rows) * top_k // _NEIGHBORS_AN_ENTRY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from isthmus.core.modality import Modality
 from isthmus.gateway.domain import ROW_COMPONENT_BYTES, ROW_TYPE, AlignerFiles, Collection, Row
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import InternalError, InvalidArgumentError
+from isthmus.runtime.rpc.attributes import attribute_message, attribute_value
 from isthmus.runtime.rpc.guard import guard_message, guard_terms
 from isthmus.v1 import common_pb2
 
@@ -89,30 +89,17 @@ def attribute_values(messages: Mapping[str, common_pb2.AttributeValue]) -> dict[
     """
     values: dict[str, AttributeScalar] = {}
     for name, message in messages.items():
-        kind = message.WhichOneof("kind")
-        value: AttributeScalar = getattr(message, kind) if kind else ""
-        if kind is None or (isinstance(value, float) and not math.isfinite(value)):
-            problem = "of no known type" if kind is None else "not a finite number"
-            msg = f"attributes holds a value that is {problem}"
-            raise InvalidArgumentError(msg, reason="INVALID_ATTRIBUTES", metadata={"field": "attributes"})
-        values[name] = value
+        try:
+            values[name] = attribute_value(message)
+        except ValueError as error:
+            msg = f"attributes holds a value that is {error}"
+            raise InvalidArgumentError(msg, reason="INVALID_ATTRIBUTES", metadata={"field": "attributes"}) from None
     return values
 
 
 def attributes_message(values: Mapping[str, AttributeScalar]) -> dict[str, common_pb2.AttributeValue]:
     """Return attributes for the wire."""
-    return {name: _attribute(value) for name, value in values.items()}
-
-
-def _attribute(value: AttributeScalar) -> common_pb2.AttributeValue:
-    # A bool is an int to Python: it must be asked for first.
-    if isinstance(value, bool):
-        return common_pb2.AttributeValue(bool_value=value)
-    if isinstance(value, int):
-        return common_pb2.AttributeValue(int_value=value)
-    if isinstance(value, float):
-        return common_pb2.AttributeValue(double_value=value)
-    return common_pb2.AttributeValue(string_value=value)
+    return {name: attribute_message(value) for name, value in values.items()}
 
 
 def collection_of(message: common_pb2.Collection) -> Collection:

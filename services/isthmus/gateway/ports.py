@@ -22,6 +22,7 @@ from isthmus.gateway.domain import (
     UpsertDraft,
     UpsertReceipt,
 )
+from isthmus.runtime.base.filters import Filter
 
 __all__ = ["AlignmentPort", "EncoderPort", "SearchPort", "WriterPort"]
 
@@ -85,8 +86,9 @@ class SearchPort(Protocol):
         top_k: int,
         item_modality: Modality | None,
         min_revision: int,
+        where: Filter | None = None,
     ) -> Found:
-        """Search up to 256 queries of one modality."""
+        """Search up to 256 queries of one modality, among the items that `where` holds for."""
         ...
 
     async def get_vectors(

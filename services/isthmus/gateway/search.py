@@ -15,6 +15,7 @@ from isthmus.gateway.metrics import SEARCH_SECONDS
 from isthmus.gateway.ports import SearchPort
 from isthmus.gateway.validation import GivenVector
 from isthmus.runtime.base.errors import IsthmusError, NotFoundError
+from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.limits import TOP_K_MAX_COUNT
 
 __all__ = ["ItemQuery", "SearchAnswer", "SearchCommand", "Seeker"]
@@ -44,6 +45,7 @@ class SearchCommand:
         top_k: Neighbours wanted.
         item_modality: Modality of the answers; None means any.
         min_revision: Answer from at least this revision.
+        where: What must hold of the answers' attributes; None means nothing.
     """
 
     collection: str
@@ -51,6 +53,7 @@ class SearchCommand:
     top_k: int
     item_modality: Modality | None = None
     min_revision: int = 0
+    where: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +124,7 @@ class Seeker:
             top_k=wanted,
             item_modality=command.item_modality,
             min_revision=query.min_revision,
+            where=command.where,
         )
         SEARCH_SECONDS.observe(time.monotonic() - started_s)
         stages.align_micros += found.align_micros

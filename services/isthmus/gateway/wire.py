@@ -20,6 +20,7 @@ from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, Reso
 from isthmus.runtime.base.limits import TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
 from isthmus.runtime.base.names import check_item_id, check_name, check_pair_key, check_space
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, unknown_enum
+from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.status import item_error
 from isthmus.v1 import common_pb2, gateway_service_pb2
 
@@ -133,7 +134,7 @@ def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCom
 
     Raises:
         InvalidArgumentError: a field is missing or wrong.
-        ResourceExhaustedError: LIMIT_EXCEEDED for `top_k`; an image or a text over its limit.
+        ResourceExhaustedError: LIMIT_EXCEEDED for `top_k` and `filter`; an image or a text over its limit.
     """
     name = check_name(request.collection, field="collection")
     if request.top_k > TOP_K_MAX_COUNT:
@@ -150,6 +151,7 @@ def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCom
         top_k=request.top_k or TOP_K_DEFAULT_COUNT,
         item_modality=modality_of(wanted) if wanted else None,
         min_revision=request.min_revision,
+        where=filter_of(request.filter) if request.HasField("filter") else None,
     )
 
 

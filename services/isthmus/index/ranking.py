@@ -16,6 +16,7 @@ from isthmus.index.model import Neighbor, SearchResult
 from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
+from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
 __all__ = ["search_snapshot"]
@@ -50,6 +51,7 @@ def search_snapshot(
     space: str,
     top_k: int,
     item_modality: Modality | None,
+    where: Filter | None = None,
 ) -> SearchResult:
     """Find the nearest items of each query.
 
@@ -60,6 +62,7 @@ def search_snapshot(
         space: Their raw space.
         top_k: Neighbours a query.
         item_modality: Of the answers; None means any.
+        where: What must hold of the answers; None means nothing.
 
     Raises:
         FailedPreconditionError: SPACE_MISMATCH, or NO_ALIGNER with the command that mends it in the metadata.
@@ -73,7 +76,7 @@ def search_snapshot(
     needed = len(wanted) > 1 or snapshot.calibration.source is CalibrationSource.FITTED
     calibration = snapshot.calibration if needed else Calibration.default()
     found = [
-        _search_modality(snapshot.segments[item], aligned, top_k, calibration=calibration, query=modality, item=item)
+        _calibrated(_best_of(snapshot.segments[item], aligned, top_k, where), calibration, query=modality, item=item)
         for item in wanted
     ]
     neighbors = tuple(_merge(snapshot, found, query, top_k) for query in range(len(queries)))
@@ -116,20 +119,18 @@ def _wanted_modalities(
     return wanted
 
 
-def _search_modality(
-    parts: Sequence[LiveSegment],
-    queries: NDArray[np.float32],
-    top_k: int,
-    *,
+def _calibrated(
+    best: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]],
     calibration: Calibration,
+    *,
     query: Modality,
     item: Modality,
 ) -> _Candidates:
-    scores, numbers, rows = _best_of(parts, queries, top_k)
+    scores, parts, rows = best
     return _Candidates(
         modality=item,
         scores=scores,
-        parts=numbers,
+        parts=parts,
         rows=rows,
         merge_scores=calibration.merge_scores(scores, query=query, item=item),
         probabilities=calibration.probabilities(scores, query=query, item=item),
@@ -137,13 +138,13 @@ def _search_modality(
 
 
 def _best_of(
-    parts: Sequence[LiveSegment], queries: NDArray[np.float32], top_k: int
+    parts: Sequence[LiveSegment], queries: NDArray[np.float32], top_k: int, where: Filter | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Search every segment and keep the best, best first; equal scores keep the order of segments and rows."""
     if not parts:
         empty = np.empty((len(queries), 0), dtype=np.int64)
         return empty.astype(np.float32), empty, empty
-    found = [part.search(queries, top_k) for part in parts]
+    found = [part.search(queries, top_k, where) for part in parts]
     scores = np.concatenate([scores for scores, _ in found], axis=1)
     rows = np.concatenate([rows for _, rows in found], axis=1)
     numbers = np.concatenate([np.full(rows.shape[1], number) for number, (_, rows) in enumerate(found)])

@@ -32,6 +32,7 @@ from isthmus.runtime.base.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT_MAX_COUNT
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.names import check_count
@@ -103,6 +104,7 @@ class SearcherEngine:
         queries: NDArray[np.float32],
         top_k: int,
         item_modality: Modality | None = None,
+        where: Filter | None = None,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -116,6 +118,7 @@ class SearcherEngine:
             queries: (n, d) float32 raw embeddings, n at most 256.
             top_k: Neighbours a query, 1 to 1,000.
             item_modality: Of the answers; None means any, merged by calibrated score.
+            where: What must hold of the answers; None means nothing.
             min_revision: Answer from at least this revision.
             timeout_s: Time the caller has left; None means for ever.
 
@@ -133,7 +136,13 @@ class SearcherEngine:
         follower = await self._follower(tenant, collection)
         snapshot = await self._at_least(follower, min_revision, deadline_s)
         ask = partial(
-            search_snapshot, snapshot, modality=modality, space=space, top_k=top_k, item_modality=item_modality
+            search_snapshot,
+            snapshot,
+            modality=modality,
+            space=space,
+            top_k=top_k,
+            item_modality=item_modality,
+            where=where,
         )
         parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
         answers = await asyncio.gather(*(self._pool.run(partial(ask, part), deadline_s=deadline_s) for part in parts))

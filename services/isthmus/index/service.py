@@ -16,6 +16,7 @@ from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT
 from isthmus.runtime.rpc.codec import decode_vectors
+from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.runtime.rpc.status import item_error
@@ -196,6 +197,7 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             queries=decode_vectors(request.queries, field="queries", max_rows=EMBED_MAX_COUNT),
             top_k=request.top_k,
             item_modality=item_modality,
+            where=filter_of(request.filter) if request.HasField("filter") else None,
             min_revision=request.min_revision,
             timeout_s=call.remaining_s(),
         )

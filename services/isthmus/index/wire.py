@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -30,6 +29,7 @@ from isthmus.runtime.base.limits import (
     MANIFEST_MAX_BYTES,
     UPSERT_MAX_COUNT,
 )
+from isthmus.runtime.rpc.attributes import attribute_message, attribute_value
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
 from isthmus.runtime.rpc.guard import guard_message
 from isthmus.v1 import common_pb2, index_search_service_pb2, index_writer_service_pb2
@@ -192,23 +192,11 @@ def given_vectors(
 
 
 def _attribute_value(message: common_pb2.AttributeValue) -> AttributeScalar:
-    kind = message.WhichOneof("kind")
-    value: AttributeScalar = getattr(message, kind) if kind else ""
-    if kind is None or (isinstance(value, float) and not math.isfinite(value)):
-        msg = "attributes holds a value of no known type or a number that is not finite"
-        raise InvalidArgumentError(msg, reason="INVALID_ATTRIBUTES", metadata={"field": "items.attributes"})
-    return value
-
-
-def _attribute_message(value: AttributeScalar) -> common_pb2.AttributeValue:
-    # A bool is an int to Python: it must be asked for first.
-    if isinstance(value, bool):
-        return common_pb2.AttributeValue(bool_value=value)
-    if isinstance(value, int):
-        return common_pb2.AttributeValue(int_value=value)
-    if isinstance(value, float):
-        return common_pb2.AttributeValue(double_value=value)
-    return common_pb2.AttributeValue(string_value=value)
+    try:
+        return attribute_value(message)
+    except ValueError as error:
+        msg = f"attributes holds a value that is {error}"
+        raise InvalidArgumentError(msg, reason="INVALID_ATTRIBUTES", metadata={"field": "items.attributes"}) from None
 
 
 def digest_message(stored: StoredDigest | None) -> index_writer_service_pb2.StoredDigest:
@@ -228,7 +216,7 @@ def item_message(item: ItemView) -> common_pb2.Item:
     return common_pb2.Item(
         id=item.id,
         modality=_MODALITIES[item.modality],
-        attributes={name: _attribute_message(value) for name, value in item.attributes.items()},
+        attributes={name: attribute_message(value) for name, value in item.attributes.items()},
         pair_key=item.pair_key,
         space=item.space,
         embedding=None if item.embedding is None else encode_vectors(item.embedding[None, :], half=True),

@@ -22,6 +22,7 @@ from isthmus.gateway.domain import (
 )
 from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import IsthmusError, NotFoundError
+from isthmus.runtime.base.filters import Filter
 
 __all__ = ["MemoryAlignment", "MemorySearcher", "MemoryWriter"]
 
@@ -125,6 +126,7 @@ class MemorySearcher:
         self.failures: list[IsthmusError] = []
         self.calls: list[str] = []
         self.wanted: list[tuple[int, int]] = []
+        self.filters: list[Filter | None] = []
         self.pairs: list[PairedItems] = []
 
     async def search(
@@ -137,8 +139,10 @@ class MemorySearcher:
         top_k: int,
         item_modality: Modality | None,
         min_revision: int,
+        where: Filter | None = None,
     ) -> Found:
-        """Return all items in the order of their ids."""
+        """Return all items in the order of their ids, whatever is asked of their attributes."""
+        self.filters.append(where)
         self.calls.append(f"search {modality.value} {space} {item_modality}")
         self.wanted.append((top_k, min_revision))
         if self.failures:

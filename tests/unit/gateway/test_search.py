@@ -9,6 +9,7 @@ from isthmus.gateway.domain import Collection, Row
 from isthmus.gateway.search import ItemQuery, SearchCommand, Seeker
 from isthmus.gateway.validation import GivenVector, text_content
 from isthmus.runtime.base.errors import NotFoundError
+from isthmus.runtime.base.filters import Exists
 from isthmus.runtime.base.limits import TOP_K_MAX_COUNT
 from tests.unit.gateway.memory_encoder import DIMENSION, MemoryEncoder, embedder, local_cache
 from tests.unit.gateway.memory_services import MemorySearcher, MemoryWriter
@@ -34,6 +35,16 @@ async def test_a_text_is_searched_in_the_space_of_its_encoder() -> None:
     assert searcher.wanted == [(2, 3)]
     assert [neighbor.item_id for neighbor in answer.neighbors] == ["i0000", "i0001"]
     assert (answer.stages.align_micros, answer.stages.search_micros, answer.stages.cache_misses) == (1, 2, 1)
+
+
+async def test_a_filter_goes_to_the_searcher() -> None:
+    """Answers are not filtered here: the searcher gets what is asked of their attributes."""
+    seeker, searcher = await _rig()
+    wanted = Exists("price")
+    await seeker.search(SearchCommand(collection="c", query=text_content("t"), top_k=2, where=wanted))
+    await seeker.search(SearchCommand(collection="c", query=ItemQuery("i0001"), top_k=2, where=wanted))
+    await seeker.search(SearchCommand(collection="c", query=text_content("t"), top_k=2))
+    assert searcher.filters == [wanted, wanted, None]
 
 
 async def test_a_vector_is_searched_in_the_space_it_claims() -> None:

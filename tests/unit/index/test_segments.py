@@ -11,14 +11,16 @@ from isthmus.core.modality import Modality
 from isthmus.index import segments as module
 from isthmus.index.segments import LiveSegment, Segment, merge_segments
 from isthmus.index.snapshot import Merge, plan_merge
+from isthmus.runtime.base.filters import Between, End, OneOf
 from tests.unit.index.support import vectors
 
 
 def _segment(count: int, *, seed: int = 0, prefix: str = "item") -> Segment:
+    """Return a segment; the attribute `n` of item 3 is 3."""
     items = pa.table(
         {
             "id": [f"{prefix}-{number}" for number in range(count)],
-            "attributes": [b"{}"] * count,
+            "attributes": [b'{"n":%d}' % number for number in range(count)],
             "pair_key": ["" if number % 2 else f"key-{number}" for number in range(count)],
             "content_digest": [b""] * count,
             "revision": [1] * count,
@@ -51,6 +53,44 @@ class TestFind:
         """A snapshot does not find what it does not hold."""
         live = LiveSegment(_segment(5)).without(_dead([2]))
         assert live.find(["item-1", "item-2"]).tolist() == [1, -1]
+
+
+class TestFilteredSearch:
+    """`LiveSegment.search` with a filter."""
+
+    @pytest.mark.parametrize("queries", [1, 3, 4, 40])
+    @pytest.mark.parametrize("chosen", [0, 1, 7, 299, 300])
+    @pytest.mark.parametrize("dead", [[], [0, 4], list(range(0, 300, 3))])
+    def test_the_best_of_those_that_it_holds_for_are_found(self, queries: int, chosen: int, dead: list[int]) -> None:
+        """However few are left, all that were asked for come, with the scores that brute force gives them."""
+        segment = LiveSegment(_segment(300)).without(_dead(dead))
+        asked = vectors(9, queries)
+        scores, rows = segment.search(asked, 10, Between("n", None, End(chosen, closed=False)))
+        left = [row for row in range(chosen) if row not in dead]
+        expected = -np.sort(-(asked @ segment.segment.vectors[left].T), axis=1)[:, :10]
+        for query in range(queries):
+            found = {row: score for row, score in zip(rows[query], scores[query], strict=True) if score > -np.inf}
+            assert set(found) <= set(left)
+            best = sorted(found.values(), reverse=True)[:10]
+            np.testing.assert_allclose(best, expected[query], atol=1e-6)
+
+    def test_parts_of_the_chosen_rows_are_searched_one_after_the_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More rows than are copied at once, or fewer in the last part than neighbours wanted: the same answer."""
+        segment = LiveSegment(_segment(100))
+        asked, wanted = vectors(9, 8), Between("n", End(50, closed=True), None)
+        whole = segment.search(asked, 10, wanted)
+        monkeypatch.setattr(module, "_GATHER_ROWS", 12)
+        parts = segment.search(asked, 10, wanted)
+        for one, other in zip(whole, parts, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_a_merged_segment_filters_by_the_attributes_that_came_with_it(self) -> None:
+        """What lived in two segments is found by its attributes in the one that they became."""
+        first = LiveSegment(_segment(20)).without(_dead([3]))
+        merged = merge_segments([first, LiveSegment(_segment(20, seed=1, prefix="other"))])
+        assert merged is not None
+        _, rows = merged.search(vectors(9, 1), 50, OneOf("n", (3, 4)))
+        assert sorted(merged.segment.id_at(row) for row in rows[0].tolist()) == ["item-4", "other-3", "other-4"]
 
 
 class TestSearch:

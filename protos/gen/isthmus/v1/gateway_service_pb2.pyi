@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
+from isthmus.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -436,6 +437,7 @@ class SearchItemsRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     MODALITY_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     text: _builtins.str
@@ -454,6 +456,10 @@ class SearchItemsRequest(_message.Message):
     def vector(self) -> Global___SpacedVector:
         """A vector in the collection's raw space for its modality."""
 
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Optional. Answer only with items that it holds for; unset means all. `top_k` of them come whenever there are so many."""
+
     def __init__(
         self,
         *,
@@ -465,10 +471,11 @@ class SearchItemsRequest(_message.Message):
         top_k: _builtins.int = ...,
         modality: _common_pb2.Modality.ValueType = ...,
         min_revision: _builtins.int = ...,
+        filter: _filter_pb2.Filter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "image", "vector", "item_id"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015

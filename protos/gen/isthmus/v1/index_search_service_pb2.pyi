@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
+from isthmus.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,6 +33,7 @@ class SearchRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     ITEM_MODALITY_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -48,6 +50,10 @@ class SearchRequest(_message.Message):
     def queries(self) -> _common_pb2.Vectors:
         """Required. Raw query vectors. A maximum of 256 rows."""
 
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Optional. Answer only with items that it holds for; unset means all."""
+
     def __init__(
         self,
         *,
@@ -58,10 +64,11 @@ class SearchRequest(_message.Message):
         top_k: _builtins.int = ...,
         item_modality: _common_pb2.Modality.ValueType = ...,
         min_revision: _builtins.int = ...,
+        filter: _filter_pb2.Filter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["queries", b"queries"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "item_modality", b"item_modality", "min_revision", b"min_revision", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "item_modality", b"item_modality", "min_revision", b"min_revision", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

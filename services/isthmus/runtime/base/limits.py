@@ -34,6 +34,14 @@ ATTRIBUTES_MAX_BYTES: Final = 16 * 1024
 """Bytes of an item's attributes together."""
 ATTRIBUTE_VALUE_MAX_BYTES: Final = 4 * 1024
 """UTF-8 bytes of one text attribute."""
+FILTER_DEPTH_MAX_COUNT: Final = 16
+"""Filters inside one another, the innermost condition included."""
+FILTER_MAX_COUNT: Final = 256
+"""Conditions and combinations of one filter together."""
+FILTER_VALUES_MAX_COUNT: Final = 1_000
+"""Values that one condition compares with."""
+FILTER_MAX_BYTES: Final = 64 * 1024
+"""Bytes of a filter."""
 THUMBNAIL_MAX_BYTES: Final = 64 * 1024
 """Bytes of a thumbnail."""
 MANIFEST_MAX_BYTES: Final = 1024 * 1024
