@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+from isthmus.deploy.blas import one_blas_thread
 from isthmus.deploy.embedded_config import EmbeddedConfig
 from isthmus.deploy.local import drain, locked, redis, socket_folder, warm
 from isthmus.deploy.mesh import MeshAddresses, back_services, gateway_server
@@ -26,6 +27,7 @@ async def embedded_mesh(config: EmbeddedConfig) -> AsyncIterator[str]:
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(locked(config.data_dir))
+        stack.enter_context(one_blas_thread())
         folder = stack.enter_context(socket_folder(config.data_dir))
         redis_url = await stack.enter_async_context(redis(config, folder))
         addresses = MeshAddresses.in_folder(folder)
