@@ -61,6 +61,8 @@ def _requests(collection: str) -> dict[str, Message]:
         ),
         "VerifyAligner": pb.VerifyAlignerRequest(collection=collection, aligner="identity"),
         "CompareAligners": pb.CompareAlignersRequest(collection=collection),
+        "MatchPairs": pb.MatchPairsRequest(collection=collection, pairs=[pb.PairToMatch(image_id="s0", text_id="s1")]),
+        "AuditPairs": pb.AuditPairsRequest(collection=collection),
         "MeasureGap": pb.MeasureGapRequest(collection=collection),
         "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from isthmus.alignment.aligner_keeper import AlignerKeeper
+from isthmus.alignment.auditing import Auditor
 from isthmus.alignment.checks import check_method
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.fitting import FitRequest, FittedPairs, fit_pairs, raw_pairs, verify_fitted
@@ -45,6 +46,7 @@ class AlignmentEngine:
     Attributes:
         keeper: Has the aligners and applies them.
         judge: Judges them, and measures the gap.
+        auditor: Audits the pairs of collections.
 
     Args:
         config: Its limits and folders.
@@ -57,6 +59,7 @@ class AlignmentEngine:
         self._jobs = Jobs(threads=config.job_threads_count, waiting=config.job_queue_count)
         self.keeper = AlignerKeeper(config)
         self.judge = Judge(config, reader=reader, keeper=self.keeper, jobs=self._jobs)
+        self.auditor = Auditor(config, reader=reader, jobs=self._jobs)
 
     async def start(self) -> None:
         """Verify the shipped artefacts and apply each once.

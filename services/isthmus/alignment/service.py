@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import grpc
 
+from isthmus.alignment.audit_reports import audit_messages
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.engine import AlignmentEngine
 from isthmus.alignment.measuring import MeasureRequest
@@ -23,6 +24,7 @@ from isthmus.runtime.base.names import check_name, check_request_id, check_space
 from isthmus.runtime.rpc.channel import open_channel, stream
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
 from isthmus.runtime.rpc.guard import guard_terms
+from isthmus.runtime.rpc.matching import match_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.runtime.rpc.tls_channel import ChannelTls
 from isthmus.v1 import alignment_service_pb2, common_pb2, index_search_service_pb2
@@ -207,6 +209,19 @@ class AlignmentServicer(AlignmentServiceServicer):
             revision=revision,
             page=found.page,
         )
+
+    async def AuditPairs(
+        self, request: alignment_service_pb2.AlignmentServiceAuditPairsRequest, _context: _Context
+    ) -> AsyncIterator[alignment_service_pb2.AlignmentServiceAuditPairsResponse]:
+        """List the pairs of a collection that belong together least."""
+        found = await self._engine.auditor.audit(
+            check_name(request.collection, field="collection"),
+            min_revision=request.min_revision,
+            seed=request.seed,
+            terms=match_terms(request.terms) if request.HasField("terms") else None,
+        )
+        for message in audit_messages(found, top_count=request.top_count):
+            yield message
 
     def _described(self, artefact: Artefact) -> common_pb2.Aligner:
         manifest = artefact.manifest

@@ -30,6 +30,8 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
         f"{_GATEWAY}/ListPromotions": Role.READER,
         f"{_GATEWAY}/Evaluate": Role.READER,
         f"{_GATEWAY}/MeasureGap": Role.READER,
+        f"{_GATEWAY}/MatchPairs": Role.READER,
+        f"{_GATEWAY}/AuditPairs": Role.READER,
         f"{_GATEWAY}/GetStatus": Role.READER,
         f"{_GATEWAY}/UpsertItems": Role.WRITER,
         f"{_GATEWAY}/DeleteItems": Role.WRITER,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import grpc
 
+from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import (
     ROW_COMPONENT_BYTES,
@@ -19,8 +20,10 @@ from isthmus.gateway.domain import (
     EncodedBatch,
     EncoderInfo,
     Found,
+    JudgedPairs,
     Neighbor,
     PairedItems,
+    PairRows,
     Row,
     StoredDigest,
     StoredVector,
@@ -43,6 +46,7 @@ from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.rpc.channel import call, stream
 from isthmus.runtime.rpc.filters import filter_message
 from isthmus.runtime.rpc.guard import guard_message
+from isthmus.runtime.rpc.matching import terms_message
 from isthmus.runtime.rpc.status import from_item_error
 from isthmus.v1 import (
     alignment_service_pb2,
@@ -238,6 +242,13 @@ def _embeddings(
     )
 
 
+def _pair_embeddings(batch: PairRows) -> common_pb2.EmbeddingBatch:
+    dimension = len(batch.rows[0].data) // ROW_COMPONENT_BYTES
+    return common_pb2.EmbeddingBatch(
+        space=batch.space, vectors=rows_message(batch.rows, dimension), input_indexes=batch.pairs
+    )
+
+
 def _found(answer: index_search_service_pb2.SearchResponse) -> Found:
     return Found(
         neighbors=[
@@ -298,6 +309,35 @@ class SearchBackend:
         )
         answer = await call(self.stub.Search, request, backend="index_search")
         return await self._offload.run(partial(_found, answer), count=len(rows) * top_k // _NEIGHBORS_AN_ENTRY)
+
+    async def match_pairs(
+        self,
+        collection: str,
+        rows: Mapping[Modality, Sequence[PairRows]],
+        *,
+        terms: MatchTerms,
+        min_revision: int,
+    ) -> JudgedPairs:
+        """Judge up to 256 pairs."""
+        request = index_search_service_pb2.IndexSearchServiceMatchPairsRequest(
+            collection=collection,
+            image_embeddings=[_pair_embeddings(batch) for batch in rows[Modality.IMAGE]],
+            text_embeddings=[_pair_embeddings(batch) for batch in rows[Modality.TEXT]],
+            terms=terms_message(terms),
+            min_revision=min_revision,
+        )
+        answer = await call(self.stub.MatchPairs, request, backend="index_search")
+        return JudgedPairs(
+            records=answer.matches,
+            errors={error.index: from_item_error(error) for error in answer.errors},
+            accept_above=answer.accept_above,
+            refuse_below=answer.refuse_below,
+            aligner=answer.aligner,
+            calibration=answer.calibration,
+            space=answer.space,
+            revision=answer.revision,
+            align_micros=answer.timings.align_micros,
+        )
 
     async def get_vectors(
         self, collection: str, ids: Sequence[str], *, min_revision: int

@@ -22,7 +22,9 @@ __all__ = [
     "EncodedBatch",
     "EncoderInfo",
     "Found",
+    "JudgedPairs",
     "Neighbor",
+    "PairRows",
     "PairedItems",
     "Row",
     "Stages",
@@ -344,3 +346,45 @@ class PairedItems:
     ids: Sequence[str]
     pair_keys: Sequence[str]
     rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class PairRows:
+    """Raw embeddings of one modality and one space, each of one pair.
+
+    Attributes:
+        space: Their raw space.
+        rows: The embeddings.
+        pairs: Positions of their pairs in the request, as many.
+    """
+
+    space: str
+    rows: Sequence[Row]
+    pairs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedPairs:
+    """What the searcher found of a batch of pairs.
+
+    Attributes:
+        records: One a pair, as the searcher sent it; the gateway passes it on untouched.
+        errors: What is wrong with the pairs that could not be judged, by position.
+        accept_above: Score above which a pair was accepted.
+        refuse_below: Score below which one was refused.
+        aligner: The aligner that was used; empty when there was none.
+        calibration: Where the calibration comes from, as the wire numbers it.
+        space: The space that pairs were compared in.
+        revision: The revision that judged.
+        align_micros: Aligning and scoring.
+    """
+
+    records: Sequence[object]
+    errors: Mapping[int, IsthmusError]
+    accept_above: float
+    refuse_below: float
+    aligner: str
+    calibration: int
+    space: str
+    revision: int
+    align_micros: int

@@ -15,6 +15,7 @@ from isthmus.gateway.encode_lane import EncodeLimits
 from isthmus.gateway.evaluate import EvaluateLimits, Evaluator
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.offload import Offload
+from isthmus.gateway.pair_matching import Matcher
 from isthmus.gateway.ports import AlignmentPort, EncoderPort, SearchPort, WriterPort
 from isthmus.gateway.search import Seeker
 from isthmus.gateway.upsert import Upserter
@@ -78,6 +79,7 @@ class GatewayEngine:
     Attributes:
         embedder: Makes embeddings.
         seeker: Searches.
+        matcher: Judges pairs.
         upserter: Stores items.
         keeper: Creates collections, promotes aligners.
         evaluator: Judges retrieval through search.
@@ -113,6 +115,7 @@ class GatewayEngine:
         self.cache = cache
         self.embedder = Embedder(encoders, cache=cache, limits=encode_limits)
         self.seeker = Seeker(searcher=searcher, embedder=self.embedder, cache=cache)
+        self.matcher = Matcher(searcher=searcher, embedder=self.embedder)
         self.upserter = Upserter(
             writer=writer,
             searcher=searcher,

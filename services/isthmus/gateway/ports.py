@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import (
     AlignedRows,
@@ -15,7 +16,9 @@ from isthmus.gateway.domain import (
     EncodedBatch,
     EncoderInfo,
     Found,
+    JudgedPairs,
     PairedItems,
+    PairRows,
     Row,
     StoredDigest,
     StoredVector,
@@ -95,6 +98,17 @@ class SearchPort(Protocol):
         self, collection: str, ids: Sequence[str], *, min_revision: int
     ) -> tuple[dict[str, StoredVector], int]:
         """Return the embeddings of the items that are there, by id, and the revision."""
+        ...
+
+    async def match_pairs(
+        self,
+        collection: str,
+        rows: Mapping[Modality, Sequence[PairRows]],
+        *,
+        terms: MatchTerms,
+        min_revision: int,
+    ) -> JudgedPairs:
+        """Judge up to 256 pairs."""
         ...
 
     def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:

@@ -27,11 +27,15 @@ from isthmus.v1 import common_pb2, gateway_service_pb2
 __all__ = [
     "checked_contents",
     "checked_items",
+    "each",
     "embed_response",
+    "given_vector",
+    "item_errors",
     "refuses_long",
     "report_message",
     "search_command",
     "search_response",
+    "timings_message",
     "upsert_response",
 ]
 
@@ -60,7 +64,7 @@ def refuses_long(truncation: int) -> bool:
     return refuses
 
 
-def _each(messages: Sequence[Message], check: Callable[[Message], Checked]) -> list[Checked | IsthmusError]:
+def each(messages: Sequence[Message], check: Callable[[Message], Checked]) -> list[Checked | IsthmusError]:
     """Return what `check` makes of each message, or the error it raises."""
     checked: list[Checked | IsthmusError] = []
     for message in messages:
@@ -73,7 +77,7 @@ def _each(messages: Sequence[Message], check: Callable[[Message], Checked]) -> l
 
 def checked_contents(inputs: Sequence[common_pb2.Input]) -> list[Content | IsthmusError]:
     """Return each input as content, or what is wrong with it."""
-    return _each(inputs, _content)
+    return each(inputs, _content)
 
 
 def _content(message: common_pb2.Input) -> Content:
@@ -92,7 +96,7 @@ def _nothing_in(field: str) -> IsthmusError:
 
 def checked_items(items: Sequence[gateway_service_pb2.UpsertItem]) -> list[CheckedItem | IsthmusError]:
     """Return each item checked, or what is wrong with it; the second of two with one id is refused."""
-    return refuse_duplicates(_each(items, _item))
+    return refuse_duplicates(each(items, _item))
 
 
 def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
@@ -107,7 +111,7 @@ def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
     elif kind == "image":
         source = image_content(message.image)
     elif kind == "vector":
-        source = _vector(message.vector)
+        source = given_vector(message.vector)
     else:
         raise _nothing_in(_CONTENT)
     return CheckedItem(
@@ -122,11 +126,16 @@ def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
     )
 
 
-def _vector(message: gateway_service_pb2.SpacedVector) -> GivenVector:
-    modality = modality_of(check_modality(message.modality, field="vector.modality"))
-    space = check_space(message.space, field="vector.space")
-    values = decode_vectors(message.vector, field="vector.vector", max_rows=1)
-    return GivenVector(modality, space, vector_row(values, field="vector.vector"), values.shape[1])
+def given_vector(message: gateway_service_pb2.SpacedVector, *, field: str = "vector") -> GivenVector:
+    """Return a vector that a caller made, canonical.
+
+    Raises:
+        InvalidArgumentError: INVALID_VECTOR, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE or INVALID_FIELD.
+    """
+    modality = modality_of(check_modality(message.modality, field=f"{field}.modality"))
+    space = check_space(message.space, field=f"{field}.space")
+    values = decode_vectors(message.vector, field=f"{field}.vector", max_rows=1)
+    return GivenVector(modality, space, vector_row(values, field=f"{field}.vector"), values.shape[1])
 
 
 def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCommand:
@@ -162,13 +171,14 @@ def _query(request: gateway_service_pb2.SearchItemsRequest) -> Content | GivenVe
     if kind == "image":
         return image_content(request.image)
     if kind == "vector":
-        return _vector(request.vector)
+        return given_vector(request.vector)
     if kind == "item_id":
         return ItemQuery(check_item_id(request.item_id))
     raise _nothing_in(_QUERY)
 
 
-def _timings(stages: Stages, total_micros: int) -> common_pb2.Timings:
+def timings_message(stages: Stages, total_micros: int) -> common_pb2.Timings:
+    """Return where the time of a call went."""
     return common_pb2.Timings(
         total_micros=total_micros,
         queue_micros=stages.queue_micros,
@@ -180,7 +190,8 @@ def _timings(stages: Stages, total_micros: int) -> common_pb2.Timings:
     )
 
 
-def _item_errors(errors: Mapping[int, IsthmusError]) -> list[common_pb2.ItemError]:
+def item_errors(errors: Mapping[int, IsthmusError]) -> list[common_pb2.ItemError]:
+    """Return the errors of a batch, by position."""
     return [item_error(position, errors[position]) for position in sorted(errors)]
 
 
@@ -200,9 +211,9 @@ def embed_response(answer: EmbedAnswer, *, total_micros: int) -> gateway_service
     return gateway_service_pb2.EmbedResponse(
         image_embeddings=_batch(answer.batches.get(Modality.IMAGE)),
         text_embeddings=_batch(answer.batches.get(Modality.TEXT)),
-        errors=_item_errors(answer.errors),
+        errors=item_errors(answer.errors),
         truncated_indexes=answer.truncated,
-        timings=_timings(answer.stages, total_micros),
+        timings=timings_message(answer.stages, total_micros),
     )
 
 
@@ -214,9 +225,9 @@ def upsert_response(ack: UpsertAck) -> gateway_service_pb2.UpsertItemsResponse:
         created_count=ack.created_count,
         updated_count=ack.updated_count,
         unchanged_count=ack.unchanged_count,
-        errors=_item_errors(ack.errors),
+        errors=item_errors(ack.errors),
         truncated_indexes=ack.truncated,
-        timings=_timings(ack.stages, ack.total_micros),
+        timings=timings_message(ack.stages, ack.total_micros),
     )
 
 
@@ -229,7 +240,7 @@ def search_response(answer: SearchAnswer, *, total_micros: int) -> gateway_servi
         calibration=cast("common_pb2.CalibrationSource.ValueType", answer.calibration),
         truncated=answer.truncated,
         degraded=answer.degraded,
-        timings=_timings(answer.stages, total_micros),
+        timings=timings_message(answer.stages, total_micros),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,12 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.index.catalog import StorePaths
 from isthmus.index.config import IndexConfig
 from isthmus.index.events import embedding_rows
 from isthmus.index.follower import Follower
 from isthmus.index.model import AlignerFiles, ItemBatch, ItemReader, ItemView, SearchResult
+from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.ranking import search_snapshot
 from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
@@ -147,6 +149,25 @@ class SearcherEngine:
         parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
         answers = await asyncio.gather(*(self._pool.run(partial(ask, part), deadline_s=deadline_s) for part in parts))
         return answers[0] if len(answers) == 1 else _joined(answers)
+
+    async def match_pairs(
+        self,
+        tenant: str,
+        collection: str,
+        vectors: Mapping[Modality, Sequence[PairVectors]],
+        *,
+        terms: MatchTerms,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> PairsResult:
+        """Judge pairs of raw vectors by a collection's aligner and calibration.
+
+        Raises:
+            IsthmusError: as `search` and `match_snapshot`.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        snapshot = await self._at_least(await self._follower(tenant, collection), min_revision, deadline_s)
+        return await self._pool.run(partial(match_snapshot, snapshot, vectors, terms), deadline_s=deadline_s)
 
     async def get_items(
         self,

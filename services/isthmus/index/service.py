@@ -18,6 +18,7 @@ from isthmus.runtime.base.limits import EMBED_MAX_COUNT
 from isthmus.runtime.rpc.codec import decode_vectors
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.guard import guard_terms
+from isthmus.runtime.rpc.matching import match_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.runtime.rpc.status import item_error
 from isthmus.v1 import (
@@ -207,6 +208,22 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             response = await self._engine.offload(lambda: wire.fitting(wire.search_message(result)))
         response.timings.total_micros = wire.micros(time.monotonic() - started_s)
         return response
+
+    async def MatchPairs(
+        self, request: index_search_service_pb2.IndexSearchServiceMatchPairsRequest, _context: _Context
+    ) -> index_search_service_pb2.IndexSearchServiceMatchPairsResponse:
+        """Judge pairs of raw vectors."""
+        started_s = time.monotonic()
+        call = context.current()
+        result = await self._engine.match_pairs(
+            call.tenant,
+            request.collection,
+            wire.pair_vectors(request),
+            terms=match_terms(request.terms),
+            min_revision=request.min_revision,
+            timeout_s=call.remaining_s(),
+        )
+        return wire.pairs_message(result, total_s=time.monotonic() - started_s)
 
     async def GetItems(
         self, request: index_search_service_pb2.IndexSearchServiceGetItemsRequest, _context: _Context

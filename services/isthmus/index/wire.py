@@ -21,10 +21,12 @@ from isthmus.index.model import (
     SpacedVectors,
     StoredDigest,
 )
+from isthmus.index.pair_matching import PairsResult, PairVectors
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
 from isthmus.runtime.base.limits import (
     ALIGNER_MAX_BYTES,
+    EMBED_MAX_COUNT,
     INTERNAL_RECEIVE_MAX_BYTES,
     MANIFEST_MAX_BYTES,
     UPSERT_MAX_COUNT,
@@ -32,7 +34,9 @@ from isthmus.runtime.base.limits import (
 from isthmus.runtime.rpc.attributes import attribute_message, attribute_value
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
 from isthmus.runtime.rpc.guard import guard_message
-from isthmus.v1 import common_pb2, index_search_service_pb2, index_writer_service_pb2
+from isthmus.runtime.rpc.matching import decision_message
+from isthmus.runtime.rpc.status import item_error
+from isthmus.v1 import common_pb2, index_search_service_pb2, index_writer_service_pb2, matching_pb2
 
 __all__ = [
     "aligner_files",
@@ -46,6 +50,8 @@ __all__ = [
     "micros",
     "modality_of",
     "new_items",
+    "pair_vectors",
+    "pairs_message",
     "promotion_message",
     "search_message",
 ]
@@ -254,4 +260,52 @@ def batch_message(batch: ItemBatch) -> index_search_service_pb2.ReadItemsRespons
         ids=batch.ids,
         pair_keys=batch.pair_keys,
         embeddings=encode_vectors(batch.embeddings, half=True),
+    )
+
+
+def pair_vectors(
+    request: index_search_service_pb2.IndexSearchServiceMatchPairsRequest,
+) -> dict[Modality, list[PairVectors]]:
+    """Return the vectors of both sides.
+
+    Raises:
+        InvalidArgumentError: INVALID_VECTOR, UNKNOWN_ENUM_VALUE.
+        ResourceExhaustedError: BATCH_TOO_LARGE.
+    """
+    return {
+        Modality.IMAGE: [_pair_vectors(batch, field="image_embeddings") for batch in request.image_embeddings],
+        Modality.TEXT: [_pair_vectors(batch, field="text_embeddings") for batch in request.text_embeddings],
+    }
+
+
+def _pair_vectors(batch: common_pb2.EmbeddingBatch, *, field: str) -> PairVectors:
+    rows = decode_vectors(batch.vectors, field=field, max_rows=EMBED_MAX_COUNT)
+    if len(rows) != len(batch.input_indexes):
+        msg = f"{field} holds {len(rows)} rows and {len(batch.input_indexes)} positions"
+        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": field})
+    return PairVectors(batch.space, rows, batch.input_indexes)
+
+
+def pairs_message(
+    result: PairsResult, *, total_s: float
+) -> index_search_service_pb2.IndexSearchServiceMatchPairsResponse:
+    """Return what was found of pairs for the wire."""
+    return index_search_service_pb2.IndexSearchServiceMatchPairsResponse(
+        matches=[
+            matching_pb2.PairMatch(
+                index=pair.index,
+                score=pair.score,
+                probability=pair.probability,
+                decision=decision_message(pair.decision),
+            )
+            for pair in result.pairs
+        ],
+        errors=[item_error(failure.index, failure.error) for failure in result.failures],
+        accept_above=result.accept_above,
+        refuse_below=result.refuse_below,
+        aligner=result.aligner,
+        calibration=_SOURCES[result.calibration],
+        space=result.space,
+        revision=result.revision,
+        timings=common_pb2.Timings(align_micros=micros(result.align_s), total_micros=micros(total_s)),
     )

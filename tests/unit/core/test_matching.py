@@ -206,6 +206,9 @@ def test_terms_out_of_bounds_are_refused(make_pairs: Callable[..., Pairs]) -> No
             judge_pairs(sides, calibration, terms)
     with pytest.raises(NotEnoughItemsError, match="at least 1000 impostors"):
         judge_pairs(sides, calibration, MatchTerms(false_accept_rate=0.001, impostor=Impostor.BEST))
+    # Too few matches for a rate never stops a decision: what no match seen scored is refused.
+    assert calibration.pairs is not None
+    assert calibration.pairs.refuse_below(0.001) == calibration.pairs.refuse_below(0.01)
     with pytest.raises(ShapeError):
         PairSides.of(pairs.images, pairs.texts[:5], aligner=None)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import (
     AlignedRows,
@@ -12,8 +13,10 @@ from isthmus.gateway.domain import (
     AlignerInfo,
     Collection,
     Found,
+    JudgedPairs,
     Neighbor,
     PairedItems,
+    PairRows,
     Row,
     StoredDigest,
     StoredVector,
@@ -175,6 +178,32 @@ class MemorySearcher:
             for item_id, draft in drafts.items()
             if draft is not None
         }, self._writer.revision
+
+    async def match_pairs(
+        self,
+        collection: str,
+        rows: Mapping[Modality, Sequence[PairRows]],
+        *,
+        terms: MatchTerms,
+        min_revision: int,
+    ) -> JudgedPairs:
+        """Return the positions of the pairs that were sent, in order."""
+        self.calls.append(f"match {collection} {terms.false_accept_rate} {min_revision}")
+        if self.failures:
+            raise self.failures.pop(0)
+        sent = {m: sorted(position for batch in rows[m] for position in batch.pairs) for m in Modality}
+        assert sent[Modality.IMAGE] == sent[Modality.TEXT]
+        return JudgedPairs(
+            records=sent[Modality.IMAGE],
+            errors={},
+            accept_above=1.0,
+            refuse_below=0.0,
+            aligner="",
+            calibration=1,
+            space="",
+            revision=self._writer.revision,
+            align_micros=1,
+        )
 
     async def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:
         """Stream what the test has laid out."""

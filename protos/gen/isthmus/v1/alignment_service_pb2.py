@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from isthmus.v1 import common_pb2 as isthmus_dot_v1_dot_common__pb2
+from isthmus.v1 import matching_pb2 as isthmus_dot_v1_dot_matching__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"isthmus/v1/alignment_service.proto\x12\nisthmus.v1\x1a\x17isthmus/v1/common.proto\"%\n#AlignmentServiceListAlignersRequest\"M\n$AlignmentServiceListAlignersResponse\x12%\n\x08\x61ligners\x18\x01 \x03(\x0b\x32\x13.isthmus.v1.Aligner\"4\n!AlignmentServiceGetAlignerRequest\x12\x0f\n\x07\x61ligner\x18\x01 \x01(\t\"y\n\"AlignmentServiceGetAlignerResponse\x12-\n\x08\x61rtefact\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12$\n\x07\x61ligner\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.Aligner\"i\n$AlignmentServiceImportAlignerRequest\x12-\n\x08\x61rtefact\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"M\n%AlignmentServiceImportAlignerResponse\x12$\n\x07\x61ligner\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Aligner\"\xbc\x01\n!AlignmentServiceFitAlignerRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\naligner_id\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x14\n\x0cmin_revision\x18\x04 \x01(\x04\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\'\n\x07options\x18\x07 \x01(\x0b\x32\x16.isthmus.v1.FitOptions\"k\n\"AlignmentServiceFitAlignerResponse\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\r\n\x05stage\x18\x02 \x01(\t\x12$\n\x07\x61ligner\x18\x03 \x01(\x0b\x32\x13.isthmus.v1.Aligner\"\x93\x01\n#AlignmentServiceAlignVectorsRequest\x12\x0f\n\x07\x61ligner\x18\x01 \x01(\t\x12&\n\x08modality\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x03 \x01(\t\x12$\n\x07vectors\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Vectors\"[\n$AlignmentServiceAlignVectorsResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12$\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.Vectors\"\\\n\x1f\x41lignmentServiceEvaluateRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x0f\n\x07\x61ligner\x18\x03 \x01(\t\"P\n AlignmentServiceEvaluateResponse\x12,\n\x06report\x18\x01 \x01(\x0b\x32\x1c.isthmus.v1.EvaluationReport\"\xb2\x01\n!AlignmentServiceMeasureGapRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x14\n\x0csample_count\x18\x04 \x01(\r\x12\x0f\n\x07\x61ligner\x18\x05 \x01(\t\x12\x19\n\x11\x63ompare_distances\x18\x06 \x01(\x08\x12\x13\n\x0brender_page\x18\x07 \x01(\x08\"Y\n\"AlignmentServiceMeasureGapResponse\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.GapReport\x12\x0c\n\x04page\x18\x02 \x01(\t\"\x84\x01\n$AlignmentServiceVerifyAlignerRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x61ligner\x18\x02 \x01(\t\x12\x14\n\x0cmin_revision\x18\x03 \x01(\x04\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x13\n\x0brender_page\x18\x05 \x01(\x08\"w\n%AlignmentServiceVerifyAlignerResponse\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.isthmus.v1.VerificationReport\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x0c\n\x04page\x18\x03 \x01(\t\"\x97\x01\n&AlignmentServiceCompareAlignersRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x14\n\x0cmin_revision\x18\x03 \x01(\x04\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x0f\n\x07hubness\x18\x05 \x01(\x08\x12\x13\n\x0brender_page\x18\x06 \x01(\x08\"\x8b\x02\n\'AlignmentServiceCompareAlignersResponse\x12/\n\x07reports\x18\x01 \x03(\x0b\x32\x1e.isthmus.v1.VerificationReport\x12Q\n\x07refused\x18\x02 \x03(\x0b\x32@.isthmus.v1.AlignmentServiceCompareAlignersResponse.RefusedEntry\x12\x0c\n\x04\x62\x65st\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0c\n\x04page\x18\x05 \x01(\t\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xb3\x08\n\x10\x41lignmentService\x12v\n\x0cListAligners\x12/.isthmus.v1.AlignmentServiceListAlignersRequest\x1a\x30.isthmus.v1.AlignmentServiceListAlignersResponse\"\x03\x90\x02\x01\x12p\n\nGetAligner\x12-.isthmus.v1.AlignmentServiceGetAlignerRequest\x1a..isthmus.v1.AlignmentServiceGetAlignerResponse\"\x03\x90\x02\x01\x12t\n\rImportAligner\x12\x30.isthmus.v1.AlignmentServiceImportAlignerRequest\x1a\x31.isthmus.v1.AlignmentServiceImportAlignerResponse\x12m\n\nFitAligner\x12-.isthmus.v1.AlignmentServiceFitAlignerRequest\x1a..isthmus.v1.AlignmentServiceFitAlignerResponse0\x01\x12v\n\x0c\x41lignVectors\x12/.isthmus.v1.AlignmentServiceAlignVectorsRequest\x1a\x30.isthmus.v1.AlignmentServiceAlignVectorsResponse\"\x03\x90\x02\x01\x12j\n\x08\x45valuate\x12+.isthmus.v1.AlignmentServiceEvaluateRequest\x1a,.isthmus.v1.AlignmentServiceEvaluateResponse\"\x03\x90\x02\x01\x12y\n\rVerifyAligner\x12\x30.isthmus.v1.AlignmentServiceVerifyAlignerRequest\x1a\x31.isthmus.v1.AlignmentServiceVerifyAlignerResponse\"\x03\x90\x02\x01\x12\x7f\n\x0f\x43ompareAligners\x12\x32.isthmus.v1.AlignmentServiceCompareAlignersRequest\x1a\x33.isthmus.v1.AlignmentServiceCompareAlignersResponse\"\x03\x90\x02\x01\x12p\n\nMeasureGap\x12-.isthmus.v1.AlignmentServiceMeasureGapRequest\x1a..isthmus.v1.AlignmentServiceMeasureGapResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"isthmus/v1/alignment_service.proto\x12\nisthmus.v1\x1a\x17isthmus/v1/common.proto\x1a\x19isthmus/v1/matching.proto\"%\n#AlignmentServiceListAlignersRequest\"M\n$AlignmentServiceListAlignersResponse\x12%\n\x08\x61ligners\x18\x01 \x03(\x0b\x32\x13.isthmus.v1.Aligner\"4\n!AlignmentServiceGetAlignerRequest\x12\x0f\n\x07\x61ligner\x18\x01 \x01(\t\"y\n\"AlignmentServiceGetAlignerResponse\x12-\n\x08\x61rtefact\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12$\n\x07\x61ligner\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.Aligner\"i\n$AlignmentServiceImportAlignerRequest\x12-\n\x08\x61rtefact\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"M\n%AlignmentServiceImportAlignerResponse\x12$\n\x07\x61ligner\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Aligner\"\xbc\x01\n!AlignmentServiceFitAlignerRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\naligner_id\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x14\n\x0cmin_revision\x18\x04 \x01(\x04\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\'\n\x07options\x18\x07 \x01(\x0b\x32\x16.isthmus.v1.FitOptions\"k\n\"AlignmentServiceFitAlignerResponse\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\r\n\x05stage\x18\x02 \x01(\t\x12$\n\x07\x61ligner\x18\x03 \x01(\x0b\x32\x13.isthmus.v1.Aligner\"\x93\x01\n#AlignmentServiceAlignVectorsRequest\x12\x0f\n\x07\x61ligner\x18\x01 \x01(\t\x12&\n\x08modality\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x03 \x01(\t\x12$\n\x07vectors\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Vectors\"[\n$AlignmentServiceAlignVectorsResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12$\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.Vectors\"\\\n\x1f\x41lignmentServiceEvaluateRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x0f\n\x07\x61ligner\x18\x03 \x01(\t\"P\n AlignmentServiceEvaluateResponse\x12,\n\x06report\x18\x01 \x01(\x0b\x32\x1c.isthmus.v1.EvaluationReport\"\xb2\x01\n!AlignmentServiceMeasureGapRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x14\n\x0csample_count\x18\x04 \x01(\r\x12\x0f\n\x07\x61ligner\x18\x05 \x01(\t\x12\x19\n\x11\x63ompare_distances\x18\x06 \x01(\x08\x12\x13\n\x0brender_page\x18\x07 \x01(\x08\"Y\n\"AlignmentServiceMeasureGapResponse\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.GapReport\x12\x0c\n\x04page\x18\x02 \x01(\t\"\x84\x01\n$AlignmentServiceVerifyAlignerRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07\x61ligner\x18\x02 \x01(\t\x12\x14\n\x0cmin_revision\x18\x03 \x01(\x04\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x13\n\x0brender_page\x18\x05 \x01(\x08\"w\n%AlignmentServiceVerifyAlignerResponse\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.isthmus.v1.VerificationReport\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x0c\n\x04page\x18\x03 \x01(\t\"\x97\x01\n&AlignmentServiceCompareAlignersRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x14\n\x0cmin_revision\x18\x03 \x01(\x04\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x0f\n\x07hubness\x18\x05 \x01(\x08\x12\x13\n\x0brender_page\x18\x06 \x01(\x08\"\x8b\x02\n\'AlignmentServiceCompareAlignersResponse\x12/\n\x07reports\x18\x01 \x03(\x0b\x32\x1e.isthmus.v1.VerificationReport\x12Q\n\x07refused\x18\x02 \x03(\x0b\x32@.isthmus.v1.AlignmentServiceCompareAlignersResponse.RefusedEntry\x12\x0c\n\x04\x62\x65st\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0c\n\x04page\x18\x05 \x01(\t\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x95\x01\n!AlignmentServiceAuditPairsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\ttop_count\x18\x02 \x01(\r\x12\x14\n\x0cmin_revision\x18\x03 \x01(\x04\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12%\n\x05terms\x18\x05 \x01(\x0b\x32\x16.isthmus.v1.MatchTerms\"w\n\"AlignmentServiceAuditPairsResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.AuditSummary\x12&\n\x05pairs\x18\x02 \x03(\x0b\x32\x17.isthmus.v1.AuditedPair2\xa7\t\n\x10\x41lignmentService\x12v\n\x0cListAligners\x12/.isthmus.v1.AlignmentServiceListAlignersRequest\x1a\x30.isthmus.v1.AlignmentServiceListAlignersResponse\"\x03\x90\x02\x01\x12p\n\nGetAligner\x12-.isthmus.v1.AlignmentServiceGetAlignerRequest\x1a..isthmus.v1.AlignmentServiceGetAlignerResponse\"\x03\x90\x02\x01\x12t\n\rImportAligner\x12\x30.isthmus.v1.AlignmentServiceImportAlignerRequest\x1a\x31.isthmus.v1.AlignmentServiceImportAlignerResponse\x12m\n\nFitAligner\x12-.isthmus.v1.AlignmentServiceFitAlignerRequest\x1a..isthmus.v1.AlignmentServiceFitAlignerResponse0\x01\x12v\n\x0c\x41lignVectors\x12/.isthmus.v1.AlignmentServiceAlignVectorsRequest\x1a\x30.isthmus.v1.AlignmentServiceAlignVectorsResponse\"\x03\x90\x02\x01\x12j\n\x08\x45valuate\x12+.isthmus.v1.AlignmentServiceEvaluateRequest\x1a,.isthmus.v1.AlignmentServiceEvaluateResponse\"\x03\x90\x02\x01\x12y\n\rVerifyAligner\x12\x30.isthmus.v1.AlignmentServiceVerifyAlignerRequest\x1a\x31.isthmus.v1.AlignmentServiceVerifyAlignerResponse\"\x03\x90\x02\x01\x12\x7f\n\x0f\x43ompareAligners\x12\x32.isthmus.v1.AlignmentServiceCompareAlignersRequest\x1a\x33.isthmus.v1.AlignmentServiceCompareAlignersResponse\"\x03\x90\x02\x01\x12r\n\nAuditPairs\x12-.isthmus.v1.AlignmentServiceAuditPairsRequest\x1a..isthmus.v1.AlignmentServiceAuditPairsResponse\"\x03\x90\x02\x01\x30\x01\x12p\n\nMeasureGap\x12-.isthmus.v1.AlignmentServiceMeasureGapRequest\x1a..isthmus.v1.AlignmentServiceMeasureGapResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,46 +47,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALIGNMENTSERVICE'].methods_by_name['VerifyAligner']._serialized_options = b'\220\002\001'
   _globals['_ALIGNMENTSERVICE'].methods_by_name['CompareAligners']._loaded_options = None
   _globals['_ALIGNMENTSERVICE'].methods_by_name['CompareAligners']._serialized_options = b'\220\002\001'
+  _globals['_ALIGNMENTSERVICE'].methods_by_name['AuditPairs']._loaded_options = None
+  _globals['_ALIGNMENTSERVICE'].methods_by_name['AuditPairs']._serialized_options = b'\220\002\001'
   _globals['_ALIGNMENTSERVICE'].methods_by_name['MeasureGap']._loaded_options = None
   _globals['_ALIGNMENTSERVICE'].methods_by_name['MeasureGap']._serialized_options = b'\220\002\001'
-  _globals['_ALIGNMENTSERVICELISTALIGNERSREQUEST']._serialized_start=75
-  _globals['_ALIGNMENTSERVICELISTALIGNERSREQUEST']._serialized_end=112
-  _globals['_ALIGNMENTSERVICELISTALIGNERSRESPONSE']._serialized_start=114
-  _globals['_ALIGNMENTSERVICELISTALIGNERSRESPONSE']._serialized_end=191
-  _globals['_ALIGNMENTSERVICEGETALIGNERREQUEST']._serialized_start=193
-  _globals['_ALIGNMENTSERVICEGETALIGNERREQUEST']._serialized_end=245
-  _globals['_ALIGNMENTSERVICEGETALIGNERRESPONSE']._serialized_start=247
-  _globals['_ALIGNMENTSERVICEGETALIGNERRESPONSE']._serialized_end=368
-  _globals['_ALIGNMENTSERVICEIMPORTALIGNERREQUEST']._serialized_start=370
-  _globals['_ALIGNMENTSERVICEIMPORTALIGNERREQUEST']._serialized_end=475
-  _globals['_ALIGNMENTSERVICEIMPORTALIGNERRESPONSE']._serialized_start=477
-  _globals['_ALIGNMENTSERVICEIMPORTALIGNERRESPONSE']._serialized_end=554
-  _globals['_ALIGNMENTSERVICEFITALIGNERREQUEST']._serialized_start=557
-  _globals['_ALIGNMENTSERVICEFITALIGNERREQUEST']._serialized_end=745
-  _globals['_ALIGNMENTSERVICEFITALIGNERRESPONSE']._serialized_start=747
-  _globals['_ALIGNMENTSERVICEFITALIGNERRESPONSE']._serialized_end=854
-  _globals['_ALIGNMENTSERVICEALIGNVECTORSREQUEST']._serialized_start=857
-  _globals['_ALIGNMENTSERVICEALIGNVECTORSREQUEST']._serialized_end=1004
-  _globals['_ALIGNMENTSERVICEALIGNVECTORSRESPONSE']._serialized_start=1006
-  _globals['_ALIGNMENTSERVICEALIGNVECTORSRESPONSE']._serialized_end=1097
-  _globals['_ALIGNMENTSERVICEEVALUATEREQUEST']._serialized_start=1099
-  _globals['_ALIGNMENTSERVICEEVALUATEREQUEST']._serialized_end=1191
-  _globals['_ALIGNMENTSERVICEEVALUATERESPONSE']._serialized_start=1193
-  _globals['_ALIGNMENTSERVICEEVALUATERESPONSE']._serialized_end=1273
-  _globals['_ALIGNMENTSERVICEMEASUREGAPREQUEST']._serialized_start=1276
-  _globals['_ALIGNMENTSERVICEMEASUREGAPREQUEST']._serialized_end=1454
-  _globals['_ALIGNMENTSERVICEMEASUREGAPRESPONSE']._serialized_start=1456
-  _globals['_ALIGNMENTSERVICEMEASUREGAPRESPONSE']._serialized_end=1545
-  _globals['_ALIGNMENTSERVICEVERIFYALIGNERREQUEST']._serialized_start=1548
-  _globals['_ALIGNMENTSERVICEVERIFYALIGNERREQUEST']._serialized_end=1680
-  _globals['_ALIGNMENTSERVICEVERIFYALIGNERRESPONSE']._serialized_start=1682
-  _globals['_ALIGNMENTSERVICEVERIFYALIGNERRESPONSE']._serialized_end=1801
-  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSREQUEST']._serialized_start=1804
-  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSREQUEST']._serialized_end=1955
-  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE']._serialized_start=1958
-  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE']._serialized_end=2225
-  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE_REFUSEDENTRY']._serialized_start=2179
-  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE_REFUSEDENTRY']._serialized_end=2225
-  _globals['_ALIGNMENTSERVICE']._serialized_start=2228
-  _globals['_ALIGNMENTSERVICE']._serialized_end=3303
+  _globals['_ALIGNMENTSERVICELISTALIGNERSREQUEST']._serialized_start=102
+  _globals['_ALIGNMENTSERVICELISTALIGNERSREQUEST']._serialized_end=139
+  _globals['_ALIGNMENTSERVICELISTALIGNERSRESPONSE']._serialized_start=141
+  _globals['_ALIGNMENTSERVICELISTALIGNERSRESPONSE']._serialized_end=218
+  _globals['_ALIGNMENTSERVICEGETALIGNERREQUEST']._serialized_start=220
+  _globals['_ALIGNMENTSERVICEGETALIGNERREQUEST']._serialized_end=272
+  _globals['_ALIGNMENTSERVICEGETALIGNERRESPONSE']._serialized_start=274
+  _globals['_ALIGNMENTSERVICEGETALIGNERRESPONSE']._serialized_end=395
+  _globals['_ALIGNMENTSERVICEIMPORTALIGNERREQUEST']._serialized_start=397
+  _globals['_ALIGNMENTSERVICEIMPORTALIGNERREQUEST']._serialized_end=502
+  _globals['_ALIGNMENTSERVICEIMPORTALIGNERRESPONSE']._serialized_start=504
+  _globals['_ALIGNMENTSERVICEIMPORTALIGNERRESPONSE']._serialized_end=581
+  _globals['_ALIGNMENTSERVICEFITALIGNERREQUEST']._serialized_start=584
+  _globals['_ALIGNMENTSERVICEFITALIGNERREQUEST']._serialized_end=772
+  _globals['_ALIGNMENTSERVICEFITALIGNERRESPONSE']._serialized_start=774
+  _globals['_ALIGNMENTSERVICEFITALIGNERRESPONSE']._serialized_end=881
+  _globals['_ALIGNMENTSERVICEALIGNVECTORSREQUEST']._serialized_start=884
+  _globals['_ALIGNMENTSERVICEALIGNVECTORSREQUEST']._serialized_end=1031
+  _globals['_ALIGNMENTSERVICEALIGNVECTORSRESPONSE']._serialized_start=1033
+  _globals['_ALIGNMENTSERVICEALIGNVECTORSRESPONSE']._serialized_end=1124
+  _globals['_ALIGNMENTSERVICEEVALUATEREQUEST']._serialized_start=1126
+  _globals['_ALIGNMENTSERVICEEVALUATEREQUEST']._serialized_end=1218
+  _globals['_ALIGNMENTSERVICEEVALUATERESPONSE']._serialized_start=1220
+  _globals['_ALIGNMENTSERVICEEVALUATERESPONSE']._serialized_end=1300
+  _globals['_ALIGNMENTSERVICEMEASUREGAPREQUEST']._serialized_start=1303
+  _globals['_ALIGNMENTSERVICEMEASUREGAPREQUEST']._serialized_end=1481
+  _globals['_ALIGNMENTSERVICEMEASUREGAPRESPONSE']._serialized_start=1483
+  _globals['_ALIGNMENTSERVICEMEASUREGAPRESPONSE']._serialized_end=1572
+  _globals['_ALIGNMENTSERVICEVERIFYALIGNERREQUEST']._serialized_start=1575
+  _globals['_ALIGNMENTSERVICEVERIFYALIGNERREQUEST']._serialized_end=1707
+  _globals['_ALIGNMENTSERVICEVERIFYALIGNERRESPONSE']._serialized_start=1709
+  _globals['_ALIGNMENTSERVICEVERIFYALIGNERRESPONSE']._serialized_end=1828
+  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSREQUEST']._serialized_start=1831
+  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSREQUEST']._serialized_end=1982
+  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE']._serialized_start=1985
+  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE']._serialized_end=2252
+  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE_REFUSEDENTRY']._serialized_start=2206
+  _globals['_ALIGNMENTSERVICECOMPAREALIGNERSRESPONSE_REFUSEDENTRY']._serialized_end=2252
+  _globals['_ALIGNMENTSERVICEAUDITPAIRSREQUEST']._serialized_start=2255
+  _globals['_ALIGNMENTSERVICEAUDITPAIRSREQUEST']._serialized_end=2404
+  _globals['_ALIGNMENTSERVICEAUDITPAIRSRESPONSE']._serialized_start=2406
+  _globals['_ALIGNMENTSERVICEAUDITPAIRSRESPONSE']._serialized_end=2525
+  _globals['_ALIGNMENTSERVICE']._serialized_start=2528
+  _globals['_ALIGNMENTSERVICE']._serialized_end=3719
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
+from isthmus.v1 import matching_pb2 as _matching_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -617,3 +618,73 @@ class AlignmentServiceCompareAlignersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AlignmentServiceCompareAlignersResponse: _TypeAlias = AlignmentServiceCompareAlignersResponse  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceAuditPairsRequest(_message.Message):
+    """What to audit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    TOP_COUNT_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    top_count: _builtins.int
+    """Required. Pairs to list, worst first, 0 to 2,000,000."""
+    min_revision: _builtins.int
+    """Optional. At least this revision of the collection; 0 means the newest the searcher has."""
+    seed: _builtins.int
+    """Optional. Seed of what is sampled; 0 is a seed like another."""
+    @_builtins.property
+    def terms(self) -> _matching_pb2.MatchTerms:
+        """Optional. Decide about each pair on these terms, or refuse; unset decides on the default terms where it can."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        top_count: _builtins.int = ...,
+        min_revision: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        terms: _matching_pb2.MatchTerms | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision", "seed", b"seed", "terms", b"terms", "top_count", b"top_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceAuditPairsRequest: _TypeAlias = AlignmentServiceAuditPairsRequest  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceAuditPairsResponse(_message.Message):
+    """A part of the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def summary(self) -> _matching_pb2.AuditSummary:
+        """Output only. All pairs, summed up; only in the first message."""
+
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[_matching_pb2.AuditedPair]:
+        """Output only. The next pairs. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        summary: _matching_pb2.AuditSummary | None = ...,
+        pairs: _abc.Iterable[_matching_pb2.AuditedPair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairs", b"pairs", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceAuditPairsResponse: _TypeAlias = AlignmentServiceAuditPairsResponse  # noqa: Y015

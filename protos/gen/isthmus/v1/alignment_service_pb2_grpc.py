@@ -75,6 +75,11 @@ class AlignmentServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersResponse.FromString,
                 _registered_method=True)
+        self.AuditPairs = channel.unary_stream(
+                '/isthmus.v1.AlignmentService/AuditPairs',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceAuditPairsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceAuditPairsResponse.FromString,
+                _registered_method=True)
         self.MeasureGap = channel.unary_unary(
                 '/isthmus.v1.AlignmentService/MeasureGap',
                 request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.SerializeToString,
@@ -142,6 +147,13 @@ class AlignmentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AuditPairs(self, request, context):
+        """List the pairs of a collection that belong together least, worst first; the first message sums all of them up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def MeasureGap(self, request, context):
         """Measure the gap between the modalities on a collection's pairs.
         """
@@ -191,6 +203,11 @@ def add_AlignmentServiceServicer_to_server(servicer, server):
                     servicer.CompareAligners,
                     request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersResponse.SerializeToString,
+            ),
+            'AuditPairs': grpc.unary_stream_rpc_method_handler(
+                    servicer.AuditPairs,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceAuditPairsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceAuditPairsResponse.SerializeToString,
             ),
             'MeasureGap': grpc.unary_unary_rpc_method_handler(
                     servicer.MeasureGap,
@@ -415,6 +432,33 @@ class AlignmentService(object):
             '/isthmus.v1.AlignmentService/CompareAligners',
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersRequest.SerializeToString,
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceCompareAlignersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditPairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/AuditPairs',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceAuditPairsRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceAuditPairsResponse.FromString,
             options,
             channel_credentials,
             insecure,

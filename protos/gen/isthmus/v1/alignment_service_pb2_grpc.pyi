@@ -49,6 +49,8 @@ class AlignmentServiceStub:
     """Judge an aligner on a collection's held-out pairs, against serving without it."""
     CompareAligners: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceCompareAlignersRequest, _alignment_service_pb2.AlignmentServiceCompareAlignersResponse]
     """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
+    AuditPairs: _grpc.UnaryStreamMultiCallable[_alignment_service_pb2.AlignmentServiceAuditPairsRequest, _alignment_service_pb2.AlignmentServiceAuditPairsResponse]
+    """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
     MeasureGap: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]
     """Measure the gap between the modalities on a collection's pairs."""
 
@@ -73,6 +75,8 @@ class AlignmentServiceAsyncStub(AlignmentServiceStub):
     """Judge an aligner on a collection's held-out pairs, against serving without it."""
     CompareAligners: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceCompareAlignersRequest, _alignment_service_pb2.AlignmentServiceCompareAlignersResponse]  # type: ignore[assignment]
     """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
+    AuditPairs: _aio.UnaryStreamMultiCallable[_alignment_service_pb2.AlignmentServiceAuditPairsRequest, _alignment_service_pb2.AlignmentServiceAuditPairsResponse]  # type: ignore[assignment]
+    """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
     MeasureGap: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]  # type: ignore[assignment]
     """Measure the gap between the modalities on a collection's pairs."""
 
@@ -142,6 +146,14 @@ class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceCompareAlignersResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceCompareAlignersResponse]]:
         """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
+
+    @_abc_1.abstractmethod
+    def AuditPairs(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceAuditPairsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_alignment_service_pb2.AlignmentServiceAuditPairsResponse], _abc.AsyncIterator[_alignment_service_pb2.AlignmentServiceAuditPairsResponse]]:
+        """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
 
     @_abc_1.abstractmethod
     def MeasureGap(

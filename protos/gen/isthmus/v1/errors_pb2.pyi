@@ -126,6 +126,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The aligner's report on held-out pairs breaks the guard; `metadata` holds the figures, `override_reason` overrides."""
     ERROR_REASON_VERDICT_OUTDATED: _ErrorReason.ValueType  # 51
     """The aligner was judged against another one than is active; `metadata` names both, `override_reason` overrides."""
+    ERROR_REASON_NOT_CALIBRATED: _ErrorReason.ValueType  # 52
+    """The collection's aligner has no calibration that was fitted to pairs; `metadata.command` makes one."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -236,4 +238,6 @@ ERROR_REASON_GUARD_BROKEN: ErrorReason.ValueType  # 50
 """The aligner's report on held-out pairs breaks the guard; `metadata` holds the figures, `override_reason` overrides."""
 ERROR_REASON_VERDICT_OUTDATED: ErrorReason.ValueType  # 51
 """The aligner was judged against another one than is active; `metadata` names both, `override_reason` overrides."""
+ERROR_REASON_NOT_CALIBRATED: ErrorReason.ValueType  # 52
+"""The collection's aligner has no calibration that was fitted to pairs; `metadata.command` makes one."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

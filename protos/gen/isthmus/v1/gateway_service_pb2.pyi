@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
+from isthmus.v1 import matching_pb2 as _matching_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1610,3 +1611,238 @@ class CompareAlignersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareAlignersResponse: _TypeAlias = CompareAlignersResponse  # noqa: Y015
+
+@_typing.final
+class PairToMatch(_message.Message):
+    """An image and a text to judge together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    IMAGE_VECTOR_FIELD_NUMBER: _builtins.int
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TEXT_VECTOR_FIELD_NUMBER: _builtins.int
+    TEXT_ID_FIELD_NUMBER: _builtins.int
+    image: _builtins.bytes
+    """A JPEG, PNG or WEBP file, limits as in `Input.image`."""
+    image_id: _builtins.str
+    """An image item of the collection."""
+    text: _builtins.str
+    """A text of at most 32 KiB."""
+    text_id: _builtins.str
+    """A text item of the collection."""
+    @_builtins.property
+    def image_vector(self) -> Global___SpacedVector:
+        """A vector in the collection's raw space for images."""
+
+    @_builtins.property
+    def text_vector(self) -> Global___SpacedVector:
+        """A vector in the collection's raw space for texts."""
+
+    def __init__(
+        self,
+        *,
+        image: _builtins.bytes = ...,
+        image_vector: Global___SpacedVector | None = ...,
+        image_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        text_vector: Global___SpacedVector | None = ...,
+        text_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_id", b"image_id", "image_side", b"image_side", "image_vector", b"image_vector", "text", b"text", "text_id", b"text_id", "text_side", b"text_side", "text_vector", b"text_vector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_id", b"image_id", "image_side", b"image_side", "image_vector", b"image_vector", "text", b"text", "text_id", b"text_id", "text_side", b"text_side", "text_vector", b"text_vector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_image_side: _TypeAlias = _typing.Literal["image", "image_vector", "image_id"]  # noqa: Y015
+    _WhichOneofArgType_image_side: _TypeAlias = _typing.Literal["image_side", b"image_side"]  # noqa: Y015
+    _WhichOneofReturnType_text_side: _TypeAlias = _typing.Literal["text", "text_vector", "text_id"]  # noqa: Y015
+    _WhichOneofArgType_text_side: _TypeAlias = _typing.Literal["text_side", b"text_side"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_image_side) -> _WhichOneofReturnType_image_side | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_text_side) -> _WhichOneofReturnType_text_side | None: ...
+
+Global___PairToMatch: _TypeAlias = PairToMatch  # noqa: Y015
+
+@_typing.final
+class MatchPairsRequest(_message.Message):
+    """Pairs to judge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection whose encoders, aligner and calibration judge."""
+    min_revision: _builtins.int
+    """Optional. Judge with at least this revision of the collection."""
+    truncation: _common_pb2.Truncation.ValueType
+    """Optional. What to do with a text longer than the model's context; unset means FLAG."""
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PairToMatch]:
+        """Required. The pairs. A maximum of 256."""
+
+    @_builtins.property
+    def terms(self) -> _matching_pb2.MatchTerms:
+        """Optional. The false-accept rate and what it is a share of; unset means the defaults."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        pairs: _abc.Iterable[Global___PairToMatch] | None = ...,
+        terms: _matching_pb2.MatchTerms | None = ...,
+        min_revision: _builtins.int = ...,
+        truncation: _common_pb2.Truncation.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision", "pairs", b"pairs", "terms", b"terms", "truncation", b"truncation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchPairsRequest: _TypeAlias = MatchPairsRequest  # noqa: Y015
+
+@_typing.final
+class MatchPairsResponse(_message.Message):
+    """What was found of each pair."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    ACCEPT_ABOVE_FIELD_NUMBER: _builtins.int
+    REFUSE_BELOW_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TRUNCATED_INDEXES_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    accept_above: _builtins.float
+    """Output only. Score above which a pair was accepted."""
+    refuse_below: _builtins.float
+    """Output only. Score below which a pair was refused."""
+    aligner: _builtins.str
+    """Output only. The aligner that was used; empty when there was none."""
+    calibration: _common_pb2.CalibrationSource.ValueType
+    """Output only. Where the calibration comes from."""
+    space: _builtins.str
+    """Output only. The space that pairs were compared in."""
+    revision: _builtins.int
+    """Output only. The revision of the collection."""
+    @_builtins.property
+    def matches(self) -> _containers.RepeatedCompositeFieldContainer[_matching_pb2.PairMatch]:
+        """Output only. The pairs that could be judged, in the order sent. A maximum of 256."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+        """Output only. An entry for each pair that could not. A maximum of 256."""
+
+    @_builtins.property
+    def truncated_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. Pairs whose text was cut to the model's context. A maximum of 256."""
+
+    @_builtins.property
+    def timings(self) -> _common_pb2.Timings:
+        """Output only. Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        matches: _abc.Iterable[_matching_pb2.PairMatch] | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        accept_above: _builtins.float = ...,
+        refuse_below: _builtins.float = ...,
+        aligner: _builtins.str = ...,
+        calibration: _common_pb2.CalibrationSource.ValueType = ...,
+        space: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        truncated_indexes: _abc.Iterable[_builtins.int] | None = ...,
+        timings: _common_pb2.Timings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_above", b"accept_above", "aligner", b"aligner", "calibration", b"calibration", "errors", b"errors", "matches", b"matches", "refuse_below", b"refuse_below", "revision", b"revision", "space", b"space", "timings", b"timings", "truncated_indexes", b"truncated_indexes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchPairsResponse: _TypeAlias = MatchPairsResponse  # noqa: Y015
+
+@_typing.final
+class AuditPairsRequest(_message.Message):
+    """What to audit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    TOP_COUNT_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    top_count: _builtins.int
+    """Optional. Pairs to list, worst first, 0 to 2,000,000; unset means 100."""
+    min_revision: _builtins.int
+    """Optional. At least this revision of the collection; 0 means the newest the searcher has."""
+    seed: _builtins.int
+    """Optional. Seed of what is sampled; 0 is a seed like another."""
+    @_builtins.property
+    def terms(self) -> _matching_pb2.MatchTerms:
+        """Optional. Also decide about each pair on these terms. Refused with NOT_CALIBRATED where the aligner has no curve for
+        pairs; unset decides on the default terms where it has one.
+        """
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        top_count: _builtins.int | None = ...,
+        min_revision: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        terms: _matching_pb2.MatchTerms | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_top_count", b"_top_count", "terms", b"terms", "top_count", b"top_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_count", b"_top_count", "collection", b"collection", "min_revision", b"min_revision", "seed", b"seed", "terms", b"terms", "top_count", b"top_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__top_count: _TypeAlias = _typing.Literal["top_count"]  # noqa: Y015
+    _WhichOneofArgType__top_count: _TypeAlias = _typing.Literal["_top_count", b"_top_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_count) -> _WhichOneofReturnType__top_count | None: ...
+
+Global___AuditPairsRequest: _TypeAlias = AuditPairsRequest  # noqa: Y015
+
+@_typing.final
+class AuditPairsResponse(_message.Message):
+    """A part of the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def summary(self) -> _matching_pb2.AuditSummary:
+        """Output only. All pairs, summed up; only in the first message."""
+
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[_matching_pb2.AuditedPair]:
+        """Output only. The next pairs. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        summary: _matching_pb2.AuditSummary | None = ...,
+        pairs: _abc.Iterable[_matching_pb2.AuditedPair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairs", b"pairs", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditPairsResponse: _TypeAlias = AuditPairsResponse  # noqa: Y015

@@ -100,6 +100,16 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapResponse.FromString,
                 _registered_method=True)
+        self.MatchPairs = channel.unary_unary(
+                '/isthmus.v1.GatewayService/MatchPairs',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.MatchPairsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.MatchPairsResponse.FromString,
+                _registered_method=True)
+        self.AuditPairs = channel.unary_stream(
+                '/isthmus.v1.GatewayService/AuditPairs',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsResponse.FromString,
+                _registered_method=True)
         self.ListAligners = channel.unary_unary(
                 '/isthmus.v1.GatewayService/ListAligners',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAlignersRequest.SerializeToString,
@@ -237,6 +247,21 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MatchPairs(self, request, context):
+        """Judge given pairs of an image and a text: how probable each is, and whether to accept it at a chosen false-accept
+        rate. A bad pair is reported in `errors` and never fails its neighbours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuditPairs(self, request, context):
+        """List the pairs of a collection that belong together least, worst first; the first message sums all of them up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAligners(self, request, context):
         """List the aligners.
         """
@@ -362,6 +387,16 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.MeasureGap,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapResponse.SerializeToString,
+            ),
+            'MatchPairs': grpc.unary_unary_rpc_method_handler(
+                    servicer.MatchPairs,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.MatchPairsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.MatchPairsResponse.SerializeToString,
+            ),
+            'AuditPairs': grpc.unary_stream_rpc_method_handler(
+                    servicer.AuditPairs,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsResponse.SerializeToString,
             ),
             'ListAligners': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAligners,
@@ -756,6 +791,60 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/MeasureGap',
             isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.MeasureGapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchPairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/MatchPairs',
+            isthmus_dot_v1_dot_gateway__service__pb2.MatchPairsRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.MatchPairsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditPairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/AuditPairs',
+            isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsResponse.FromString,
             options,
             channel_credentials,
             insecure,

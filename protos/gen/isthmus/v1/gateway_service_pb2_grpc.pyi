@@ -59,6 +59,12 @@ class GatewayServiceStub:
     """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
     MeasureGap: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.MeasureGapRequest, _gateway_service_pb2.MeasureGapResponse]
     """Measure the gap between the modalities on a collection's pairs."""
+    MatchPairs: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.MatchPairsRequest, _gateway_service_pb2.MatchPairsResponse]
+    """Judge given pairs of an image and a text: how probable each is, and whether to accept it at a chosen false-accept
+    rate. A bad pair is reported in `errors` and never fails its neighbours.
+    """
+    AuditPairs: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.AuditPairsRequest, _gateway_service_pb2.AuditPairsResponse]
+    """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
     ListAligners: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]
     """List the aligners."""
     GetAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]
@@ -110,6 +116,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Fit methods to a collection's pairs and judge all on the same held-out ones; nothing is kept."""
     MeasureGap: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.MeasureGapRequest, _gateway_service_pb2.MeasureGapResponse]  # type: ignore[assignment]
     """Measure the gap between the modalities on a collection's pairs."""
+    MatchPairs: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.MatchPairsRequest, _gateway_service_pb2.MatchPairsResponse]  # type: ignore[assignment]
+    """Judge given pairs of an image and a text: how probable each is, and whether to accept it at a chosen false-accept
+    rate. A bad pair is reported in `errors` and never fails its neighbours.
+    """
+    AuditPairs: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.AuditPairsRequest, _gateway_service_pb2.AuditPairsResponse]  # type: ignore[assignment]
+    """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
     ListAligners: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]  # type: ignore[assignment]
     """List the aligners."""
     GetAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]  # type: ignore[assignment]
@@ -236,6 +248,24 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.MeasureGapResponse, _abc.Awaitable[_gateway_service_pb2.MeasureGapResponse]]:
         """Measure the gap between the modalities on a collection's pairs."""
+
+    @_abc_1.abstractmethod
+    def MatchPairs(
+        self,
+        request: _gateway_service_pb2.MatchPairsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.MatchPairsResponse, _abc.Awaitable[_gateway_service_pb2.MatchPairsResponse]]:
+        """Judge given pairs of an image and a text: how probable each is, and whether to accept it at a chosen false-accept
+        rate. A bad pair is reported in `errors` and never fails its neighbours.
+        """
+
+    @_abc_1.abstractmethod
+    def AuditPairs(
+        self,
+        request: _gateway_service_pb2.AuditPairsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.AuditPairsResponse], _abc.AsyncIterator[_gateway_service_pb2.AuditPairsResponse]]:
+        """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
 
     @_abc_1.abstractmethod
     def ListAligners(

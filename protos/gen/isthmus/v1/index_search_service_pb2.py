@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from isthmus.v1 import common_pb2 as isthmus_dot_v1_dot_common__pb2
 from isthmus.v1 import filter_pb2 as isthmus_dot_v1_dot_filter__pb2
+from isthmus.v1 import matching_pb2 as isthmus_dot_v1_dot_matching__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%isthmus/v1/index_search_service.proto\x12\nisthmus.v1\x1a\x17isthmus/v1/common.proto\x1a\x17isthmus/v1/filter.proto\"\xf6\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x08modality\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x03 \x01(\t\x12$\n\x07queries\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\r\n\x05top_k\x18\x05 \x01(\r\x12+\n\ritem_modality\x18\x06 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x14\n\x0cmin_revision\x18\x07 \x01(\x04\x12\"\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x12.isthmus.v1.Filter\"7\n\x0cNeighborList\x12\'\n\tneighbors\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Neighbor\"\xb6\x01\n\x0eSearchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.NeighborList\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05space\x18\x03 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x04 \x01(\x0e\x32\x1d.isthmus.v1.CalibrationSource\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.Timings\"\x92\x01\n!IndexSearchServiceGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x1a\n\x12include_embeddings\x18\x03 \x01(\x08\x12\x1a\n\x12include_thumbnails\x18\x04 \x01(\x08\x12\x14\n\x0cmin_revision\x18\x05 \x01(\x04\"W\n\"IndexSearchServiceGetItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.isthmus.v1.Item\x12\x10\n\x08revision\x18\x02 \x01(\x04\"Q\n\x10ReadItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x13\n\x0bpaired_only\x18\x03 \x01(\x08\"\xde\x01\n\x11ReadItemsResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.isthmus.v1.Collection\x12,\n\x07\x61ligner\x18\x02 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x0b\n\x03ids\x18\x04 \x03(\t\x12\x11\n\tpair_keys\x18\x05 \x03(\t\x12\'\n\nembeddings\x18\x06 \x01(\x0b\x32\x13.isthmus.v1.Vectors2\x9b\x02\n\x12IndexSearchService\x12\x44\n\x06Search\x12\x19.isthmus.v1.SearchRequest\x1a\x1a.isthmus.v1.SearchResponse\"\x03\x90\x02\x01\x12n\n\x08GetItems\x12-.isthmus.v1.IndexSearchServiceGetItemsRequest\x1a..isthmus.v1.IndexSearchServiceGetItemsResponse\"\x03\x90\x02\x01\x12O\n\tReadItems\x12\x1c.isthmus.v1.ReadItemsRequest\x1a\x1d.isthmus.v1.ReadItemsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%isthmus/v1/index_search_service.proto\x12\nisthmus.v1\x1a\x17isthmus/v1/common.proto\x1a\x17isthmus/v1/filter.proto\x1a\x19isthmus/v1/matching.proto\"\xf6\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x08modality\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x03 \x01(\t\x12$\n\x07queries\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\r\n\x05top_k\x18\x05 \x01(\r\x12+\n\ritem_modality\x18\x06 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x14\n\x0cmin_revision\x18\x07 \x01(\x04\x12\"\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x12.isthmus.v1.Filter\"7\n\x0cNeighborList\x12\'\n\tneighbors\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Neighbor\"\xb6\x01\n\x0eSearchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.NeighborList\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05space\x18\x03 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x04 \x01(\x0e\x32\x1d.isthmus.v1.CalibrationSource\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.Timings\"\x92\x01\n!IndexSearchServiceGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x1a\n\x12include_embeddings\x18\x03 \x01(\x08\x12\x1a\n\x12include_thumbnails\x18\x04 \x01(\x08\x12\x14\n\x0cmin_revision\x18\x05 \x01(\x04\"W\n\"IndexSearchServiceGetItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.isthmus.v1.Item\x12\x10\n\x08revision\x18\x02 \x01(\x04\"Q\n\x10ReadItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x13\n\x0bpaired_only\x18\x03 \x01(\x08\"\xde\x01\n\x11ReadItemsResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.isthmus.v1.Collection\x12,\n\x07\x61ligner\x18\x02 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x0b\n\x03ids\x18\x04 \x03(\t\x12\x11\n\tpair_keys\x18\x05 \x03(\t\x12\'\n\nembeddings\x18\x06 \x01(\x0b\x32\x13.isthmus.v1.Vectors\"\xe1\x01\n#IndexSearchServiceMatchPairsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x34\n\x10image_embeddings\x18\x02 \x03(\x0b\x32\x1a.isthmus.v1.EmbeddingBatch\x12\x33\n\x0ftext_embeddings\x18\x03 \x03(\x0b\x32\x1a.isthmus.v1.EmbeddingBatch\x12%\n\x05terms\x18\x04 \x01(\x0b\x32\x16.isthmus.v1.MatchTerms\x12\x14\n\x0cmin_revision\x18\x05 \x01(\x04\"\xad\x02\n$IndexSearchServiceMatchPairsResponse\x12&\n\x07matches\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.PairMatch\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.isthmus.v1.ItemError\x12\x14\n\x0c\x61\x63\x63\x65pt_above\x18\x03 \x01(\x01\x12\x14\n\x0crefuse_below\x18\x04 \x01(\x01\x12\x0f\n\x07\x61ligner\x18\x05 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x06 \x01(\x0e\x32\x1d.isthmus.v1.CalibrationSource\x12\r\n\x05space\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12$\n\x07timings\x18\t \x01(\x0b\x32\x13.isthmus.v1.Timings2\x91\x03\n\x12IndexSearchService\x12\x44\n\x06Search\x12\x19.isthmus.v1.SearchRequest\x1a\x1a.isthmus.v1.SearchResponse\"\x03\x90\x02\x01\x12t\n\nMatchPairs\x12/.isthmus.v1.IndexSearchServiceMatchPairsRequest\x1a\x30.isthmus.v1.IndexSearchServiceMatchPairsResponse\"\x03\x90\x02\x01\x12n\n\x08GetItems\x12-.isthmus.v1.IndexSearchServiceGetItemsRequest\x1a..isthmus.v1.IndexSearchServiceGetItemsResponse\"\x03\x90\x02\x01\x12O\n\tReadItems\x12\x1c.isthmus.v1.ReadItemsRequest\x1a\x1d.isthmus.v1.ReadItemsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +36,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['Search']._loaded_options = None
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['Search']._serialized_options = b'\220\002\001'
+  _globals['_INDEXSEARCHSERVICE'].methods_by_name['MatchPairs']._loaded_options = None
+  _globals['_INDEXSEARCHSERVICE'].methods_by_name['MatchPairs']._serialized_options = b'\220\002\001'
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['GetItems']._loaded_options = None
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['GetItems']._serialized_options = b'\220\002\001'
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['ReadItems']._loaded_options = None
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['ReadItems']._serialized_options = b'\220\002\001'
-  _globals['_SEARCHREQUEST']._serialized_start=104
-  _globals['_SEARCHREQUEST']._serialized_end=350
-  _globals['_NEIGHBORLIST']._serialized_start=352
-  _globals['_NEIGHBORLIST']._serialized_end=407
-  _globals['_SEARCHRESPONSE']._serialized_start=410
-  _globals['_SEARCHRESPONSE']._serialized_end=592
-  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_start=595
-  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_end=741
-  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_start=743
-  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_end=830
-  _globals['_READITEMSREQUEST']._serialized_start=832
-  _globals['_READITEMSREQUEST']._serialized_end=913
-  _globals['_READITEMSRESPONSE']._serialized_start=916
-  _globals['_READITEMSRESPONSE']._serialized_end=1138
-  _globals['_INDEXSEARCHSERVICE']._serialized_start=1141
-  _globals['_INDEXSEARCHSERVICE']._serialized_end=1424
+  _globals['_SEARCHREQUEST']._serialized_start=131
+  _globals['_SEARCHREQUEST']._serialized_end=377
+  _globals['_NEIGHBORLIST']._serialized_start=379
+  _globals['_NEIGHBORLIST']._serialized_end=434
+  _globals['_SEARCHRESPONSE']._serialized_start=437
+  _globals['_SEARCHRESPONSE']._serialized_end=619
+  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_start=622
+  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_end=768
+  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_start=770
+  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_end=857
+  _globals['_READITEMSREQUEST']._serialized_start=859
+  _globals['_READITEMSREQUEST']._serialized_end=940
+  _globals['_READITEMSRESPONSE']._serialized_start=943
+  _globals['_READITEMSRESPONSE']._serialized_end=1165
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSREQUEST']._serialized_start=1168
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSREQUEST']._serialized_end=1393
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSRESPONSE']._serialized_start=1396
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSRESPONSE']._serialized_end=1697
+  _globals['_INDEXSEARCHSERVICE']._serialized_start=1700
+  _globals['_INDEXSEARCHSERVICE']._serialized_end=2101
 # @@protoc_insertion_point(module_scope)

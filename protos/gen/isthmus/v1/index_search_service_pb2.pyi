@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
+from isthmus.v1 import matching_pb2 as _matching_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -289,3 +290,109 @@ class ReadItemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadItemsResponse: _TypeAlias = ReadItemsResponse  # noqa: Y015
+
+@_typing.final
+class IndexSearchServiceMatchPairsRequest(_message.Message):
+    """Pairs to judge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    IMAGE_EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    TEXT_EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. Judge with at least this revision."""
+    @_builtins.property
+    def image_embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.EmbeddingBatch]:
+        """Optional. Raw vectors of the images, a batch for each space they are of, with the positions of their pairs; pairs of
+        another space than the collection's are reported in `errors`. A maximum of 256.
+        """
+
+    @_builtins.property
+    def text_embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.EmbeddingBatch]:
+        """Optional. Raw vectors of the texts, likewise. A maximum of 256."""
+
+    @_builtins.property
+    def terms(self) -> _matching_pb2.MatchTerms:
+        """Optional. What the caller chooses; unset means the defaults."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        image_embeddings: _abc.Iterable[_common_pb2.EmbeddingBatch] | None = ...,
+        text_embeddings: _abc.Iterable[_common_pb2.EmbeddingBatch] | None = ...,
+        terms: _matching_pb2.MatchTerms | None = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "image_embeddings", b"image_embeddings", "min_revision", b"min_revision", "terms", b"terms", "text_embeddings", b"text_embeddings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexSearchServiceMatchPairsRequest: _TypeAlias = IndexSearchServiceMatchPairsRequest  # noqa: Y015
+
+@_typing.final
+class IndexSearchServiceMatchPairsResponse(_message.Message):
+    """What was found of each pair whose image and text were sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    ACCEPT_ABOVE_FIELD_NUMBER: _builtins.int
+    REFUSE_BELOW_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    accept_above: _builtins.float
+    """Output only. Score above which a pair was accepted."""
+    refuse_below: _builtins.float
+    """Output only. Score below which a pair was refused."""
+    aligner: _builtins.str
+    """Output only. The aligner that was used; empty when there was none."""
+    calibration: _common_pb2.CalibrationSource.ValueType
+    """Output only. Where the calibration comes from."""
+    space: _builtins.str
+    """Output only. The space that pairs were compared in."""
+    revision: _builtins.int
+    """Output only. The revision of the collection."""
+    @_builtins.property
+    def matches(self) -> _containers.RepeatedCompositeFieldContainer[_matching_pb2.PairMatch]:
+        """Output only. The pairs that could be judged, by index. A maximum of 256."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+        """Output only. An entry for each pair that could not. A maximum of 256."""
+
+    @_builtins.property
+    def timings(self) -> _common_pb2.Timings:
+        """Output only. Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        matches: _abc.Iterable[_matching_pb2.PairMatch] | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        accept_above: _builtins.float = ...,
+        refuse_below: _builtins.float = ...,
+        aligner: _builtins.str = ...,
+        calibration: _common_pb2.CalibrationSource.ValueType = ...,
+        space: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        timings: _common_pb2.Timings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_above", b"accept_above", "aligner", b"aligner", "calibration", b"calibration", "errors", b"errors", "matches", b"matches", "refuse_below", b"refuse_below", "revision", b"revision", "space", b"space", "timings", b"timings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexSearchServiceMatchPairsResponse: _TypeAlias = IndexSearchServiceMatchPairsResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.MatchPairs = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/MatchPairs',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceMatchPairsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceMatchPairsResponse.FromString,
+                _registered_method=True)
         self.GetItems = channel.unary_unary(
                 '/isthmus.v1.IndexSearchService/GetItems',
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetItemsRequest.SerializeToString,
@@ -58,6 +63,13 @@ class IndexSearchServiceServicer(object):
 
     def Search(self, request, context):
         """Search a batch of query vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MatchPairs(self, request, context):
+        """Judge pairs of raw vectors by the snapshot's aligner and calibration.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +96,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchResponse.SerializeToString,
+            ),
+            'MatchPairs': grpc.unary_unary_rpc_method_handler(
+                    servicer.MatchPairs,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceMatchPairsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceMatchPairsResponse.SerializeToString,
             ),
             'GetItems': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItems,
@@ -124,6 +141,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/Search',
             isthmus_dot_v1_dot_index__search__service__pb2.SearchRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchPairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/MatchPairs',
+            isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceMatchPairsRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceMatchPairsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class IndexSearchServiceStub:
     def __new__(cls, channel: _aio.Channel) -> IndexSearchServiceAsyncStub: ...
     Search: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.SearchRequest, _index_search_service_pb2.SearchResponse]
     """Search a batch of query vectors."""
+    MatchPairs: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceMatchPairsRequest, _index_search_service_pb2.IndexSearchServiceMatchPairsResponse]
+    """Judge pairs of raw vectors by the snapshot's aligner and calibration."""
     GetItems: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetItemsRequest, _index_search_service_pb2.IndexSearchServiceGetItemsResponse]
     """Get items by id."""
     ReadItems: _grpc.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]
@@ -47,6 +49,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.SearchRequest, _index_search_service_pb2.SearchResponse]  # type: ignore[assignment]
     """Search a batch of query vectors."""
+    MatchPairs: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceMatchPairsRequest, _index_search_service_pb2.IndexSearchServiceMatchPairsResponse]  # type: ignore[assignment]
+    """Judge pairs of raw vectors by the snapshot's aligner and calibration."""
     GetItems: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetItemsRequest, _index_search_service_pb2.IndexSearchServiceGetItemsResponse]  # type: ignore[assignment]
     """Get items by id."""
     ReadItems: _aio.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]  # type: ignore[assignment]
@@ -62,6 +66,14 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_search_service_pb2.SearchResponse, _abc.Awaitable[_index_search_service_pb2.SearchResponse]]:
         """Search a batch of query vectors."""
+
+    @_abc_1.abstractmethod
+    def MatchPairs(
+        self,
+        request: _index_search_service_pb2.IndexSearchServiceMatchPairsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.IndexSearchServiceMatchPairsResponse, _abc.Awaitable[_index_search_service_pb2.IndexSearchServiceMatchPairsResponse]]:
+        """Judge pairs of raw vectors by the snapshot's aligner and calibration."""
 
     @_abc_1.abstractmethod
     def GetItems(

@@ -120,11 +120,16 @@ class PairCurve:
     def refuse_below(self, rate: float) -> float:
         """Return the score below which a pair is refused: of matches a share of at most `rate` lies there.
 
+        Where the matches were too few for that rate, it is that of the smallest rate they were enough for: hardly any
+        match that was seen lies below.
+
         Raises:
             OptionError: The rate is not between 0 and 1.
-            NotEnoughItemsError: The matches were too few for that rate.
         """
-        return strictest_threshold(self.refuse, rate)
+        try:
+            return strictest_threshold(self.refuse, rate)
+        except NotEnoughItemsError:
+            return min((score for score in self.refuse if score is not None), default=-math.inf)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""

@@ -24,7 +24,8 @@ class Decision(StrEnum):
     UNDECIDED = "undecided"
     """It looks like a weak match as much as like an impostor: for a person to look at."""
     NO_MATCH = "no_match"
-    """It is not accepted, and fewer than the chosen rate of all matches score so low."""
+    """It is not accepted, and a smaller share of matches than the chosen rate scores so low; where there were too few
+    to tell, hardly any that was seen does."""
 
 
 @dataclass(frozen=True, kw_only=True)

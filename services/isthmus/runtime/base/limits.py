@@ -14,6 +14,12 @@ TEXT_MAX_BYTES: Final = 32 * 1024
 """UTF-8 bytes of a text."""
 EMBED_MAX_COUNT: Final = 256
 """Inputs of one Embed or Encode call, and queries of one Search call."""
+MATCH_MAX_COUNT: Final = 256
+"""Pairs of one MatchPairs call."""
+AUDIT_MAX_COUNT: Final = 2_000_000
+"""Pairs that one AuditPairs call lists."""
+AUDIT_DEFAULT_COUNT: Final = 100
+"""Pairs that an AuditPairs call lists which does not say how many."""
 UPSERT_MAX_COUNT: Final = 1_000
 """Items of one upsert, delete, get or look-up request."""
 TOP_K_MAX_COUNT: Final = 1_000
