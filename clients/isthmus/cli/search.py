@@ -11,7 +11,8 @@ from isthmus.cli.failures import UsageError, reporting
 from isthmus.cli.local import read_bytes
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import note, percent, print_json, print_table, table
-from isthmus.client import AnyModality, Neighbor, SearchResult
+from isthmus.cli.where import WhereError, parse_where
+from isthmus.client import AnyModality, Filter, Neighbor, SearchResult
 
 __all__ = ["search"]
 
@@ -24,6 +25,14 @@ def search(
     image: Annotated[Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by this image.")] = None,
     item: Annotated[str | None, typer.Option(metavar="ID", help="Search by an item of the collection.")] = None,
     modality: Annotated[AnyModality, typer.Option(help="What to answer with.")] = "any",
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Answer only with items whose attributes match, for example "
+            '\'price < 10 and color in ("red", "blue")\'; also or, not, startswith, exists and parentheses.',
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=1000, help="How many neighbours.")] = 10,
     address: Address = None,
     json: Json = False,
@@ -35,18 +44,30 @@ def search(
         if len(given) != 1:
             msg = f"give exactly one of --text, --image and --item; {len(given)} are given"
             raise UsageError(msg)
+        wanted = None if where is None else _filter(where)
         found = client.search(
             collection,
             text=text,
             image=None if image is None else read_bytes(image),
             item_id=item,
             modality=modality,
+            where=wanted,
             top_k=top_k,
         )
         if json:
-            print_json({"collection": collection, "query": given, **_document(found)})
+            print_json({"collection": collection, "query": given, "where": where, **_document(found)})
         else:
             _show(found)
+
+
+def _filter(where: str) -> Filter:
+    try:
+        return parse_where(where)
+    except WhereError as error:
+        line = "".join(letter if letter.isprintable() else " " for letter in where)
+        hint = f"{line}\n{' ' * (len('  hint: ') + error.column - 1)}^"
+        msg = f"--where, {error}"
+        raise UsageError(msg, hint=hint) from None
 
 
 def _document(found: SearchResult) -> dict[str, object]:

@@ -53,6 +53,7 @@ from isthmus.client.judging.results import (
 from isthmus.client.mesh.results import CacheStatus, EncoderStatus, Status
 from isthmus.client.results import Calibration, ItemError, Timings
 from isthmus.client.search.results import Neighbor, SearchResult
+from isthmus.client.search.where import F, Filter
 
 __all__ = [
     "DEFAULT_ADDRESS",
@@ -76,7 +77,9 @@ __all__ = [
     "Embeddings",
     "EncoderStatus",
     "EvaluationReport",
+    "F",
     "FailedPreconditionError",
+    "Filter",
     "FitOptions",
     "FitProgress",
     "GapReport",

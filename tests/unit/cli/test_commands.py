@@ -159,6 +159,24 @@ def test_search_by_image_and_by_item(filled: Isthmus) -> None:
     assert {neighbor["id"] for neighbor in found["neighbors"]} == {"cat", "dog", "bird"}
 
 
+def test_search_among_items_that_match(filled: Isthmus) -> None:
+    """--where narrows the answers by their attributes, and is told in the document."""
+    where = "text startswith 'd' or text in ('bird')"
+    found = filled("search", "-c", "pets", "-t", "cat", "--where", where, "--json").json()
+    assert {neighbor["id"] for neighbor in found["neighbors"]} == {"dog", "bird"}
+    assert found["where"] == where
+    assert "nothing found" in filled("search", "-c", "pets", "-t", "cat", "--where", "price exists").stderr
+
+
+def test_a_filter_that_cannot_be_read_is_pointed_at(filled: Isthmus) -> None:
+    """The error names the column, and a caret stands below it; exit status 2, and nothing is asked of the mesh."""
+    done = filled("search", "-c", "pets", "-t", "cat", "--where", "text = 'a' and 5")
+    assert (done.status, done.stdout) == (2, "")
+    first, line, caret = done.stderr.splitlines()
+    assert first == "error: --where, column 16: expected the name of an attribute (USAGE)"
+    assert line[caret.index("^")] == "5"
+
+
 def test_markup_and_control_characters_are_shown_as_they_are(isthmus: Isthmus) -> None:
     """Nothing that a stranger wrote into an item colours a terminal or hides in it."""
     Path("texts.jsonl").write_text('{"id": "a", "text": "[red]loud[/red] \\u001b[31mred"}\n')

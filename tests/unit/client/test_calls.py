@@ -16,6 +16,7 @@ from isthmus.client import (
     AsyncClient,
     Client,
     ClientConfig,
+    F,
     FailedPreconditionError,
     FitOptions,
     FitProgress,
@@ -399,6 +400,16 @@ async def test_reads_see_this_clients_writes(filled: _Both, gateway: SmallGatewa
     assert deleted.revision == promoted.revision + 1
     await filled("search", "c", text="a")
     assert gateway.requests["SearchItems"][-1].min_revision == deleted.revision
+
+
+async def test_a_search_with_a_filter_finds_what_matches(call: _Both) -> None:
+    """Only items whose attributes match are answers, and no filter is sent where none is given."""
+    await call("create_collection", "shop")
+    items = [Item(id=f"item {price}", text=str(price), attributes={"price": price}) for price in range(5)]
+    await call("upsert", "shop", items)
+    found = await call("search", "shop", text="3", where=(F("price") >= 1) & (F("price") != 3))
+    assert {neighbor.id for neighbor in found.neighbors} == {"item 1", "item 2", "item 4"}
+    assert len((await call("search", "shop", text="3")).neighbors) == 5
 
 
 async def test_a_new_collection_of_an_old_name_starts_anew(filled: _Both, gateway: SmallGateway) -> None:

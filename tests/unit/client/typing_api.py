@@ -20,6 +20,7 @@ from isthmus.client import (
     DeleteResult,
     EmbedResult,
     EvaluationReport,
+    F,
     FitOptions,
     FitProgress,
     GapReport,
@@ -42,6 +43,7 @@ from isthmus.client import (
 
 CONFIG = ClientConfig(timeouts=Timeouts(call_s=2.0), limits=Limits(window_max_count=2), resume=Resume(max_attempts=3))
 
+WHERE = (F("price") < 10) & F("color").is_in(["red", "blue"]) | (F("sold") == False)  # noqa: E712 - a value
 
 OPTIONS = FitOptions(dimension=64, hubness=True)
 
@@ -75,7 +77,7 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.delete("c", ["a"]), DeleteResult)
         assert_type(client.get_items("c", ["a"], include_embeddings=True), GetResult)
 
-        found = client.search("c", text="a", modality="image", top_k=3, min_revision=0)
+        found = client.search("c", text="a", modality="image", where=WHERE, top_k=3, min_revision=0)
         assert_type(found, SearchResult)
         assert_type(found.neighbors, tuple[Neighbor, ...])
         assert_type(found.neighbors[0].modality, Modality)
@@ -117,7 +119,7 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
             assert_type(ack, UpsertAck)
         assert_type(await client.delete("c", ["a"]), DeleteResult)
         assert_type(await client.get_items("c", ["a"]), GetResult)
-        assert_type(await client.search("c", item_id="a"), SearchResult)
+        assert_type(await client.search("c", item_id="a", where=~WHERE), SearchResult)
         assert_type(await client.create_collection("c"), Collection)
         assert_type(await client.get_collection("c"), Collection)
         assert_type(await client.list_collections(), tuple[Collection, ...])

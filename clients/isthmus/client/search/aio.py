@@ -6,6 +6,7 @@ from isthmus.client.async_calls import AsyncCalls
 from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
 from isthmus.client.search import plan
 from isthmus.client.search.results import SearchResult
+from isthmus.client.search.where import Filter
 
 __all__ = ["AsyncSearchCalls"]
 
@@ -22,6 +23,7 @@ class AsyncSearchCalls(AsyncCalls):
         vector: SpacedVector | None = None,
         item_id: str | None = None,
         modality: AnyModality = "any",
+        where: Filter | None = None,
         top_k: int = 10,
         min_revision: int | None = None,
         timeout_s: float | None = None,
@@ -36,6 +38,7 @@ class AsyncSearchCalls(AsyncCalls):
                 vector=vector,
                 item_id=item_id,
                 modality=modality,
+                where=where,
                 top_k=top_k,
                 min_revision=min_revision,
             ),

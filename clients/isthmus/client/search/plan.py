@@ -11,6 +11,7 @@ from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
 from isthmus.client.plan import Plan, Planner, modality_number
 from isthmus.client.search import decode
 from isthmus.client.search.results import SearchResult
+from isthmus.client.search.where import Filter
 from isthmus.v1 import gateway_service_pb2
 
 __all__ = ["search"]
@@ -25,6 +26,7 @@ def search(
     vector: SpacedVector | None,
     item_id: str | None,
     modality: AnyModality,
+    where: Filter | None,
     top_k: int,
     min_revision: int | None,
 ) -> Plan[SearchResult]:
@@ -41,7 +43,11 @@ def search(
 
     def requests() -> Iterator[Message]:
         request = gateway_service_pb2.SearchItemsRequest(
-            collection=collection, top_k=top_k, modality=number, min_revision=revision
+            collection=collection,
+            top_k=top_k,
+            modality=number,
+            min_revision=revision,
+            filter=None if where is None else where.message,
         )
         if text is not None:
             request.text = text

@@ -6,6 +6,7 @@ from isthmus.client.calls import Calls
 from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
 from isthmus.client.search import plan
 from isthmus.client.search.results import SearchResult
+from isthmus.client.search.where import Filter
 
 __all__ = ["SearchCalls"]
 
@@ -22,6 +23,7 @@ class SearchCalls(Calls):
         vector: SpacedVector | None = None,
         item_id: str | None = None,
         modality: AnyModality = "any",
+        where: Filter | None = None,
         top_k: int = 10,
         min_revision: int | None = None,
         timeout_s: float | None = None,
@@ -35,6 +37,8 @@ class SearchCalls(Calls):
             vector: A vector in the collection's raw space for its modality.
             item_id: An item of the collection; it is left out of its own answers.
             modality: What to answer with.
+            where: What must hold of the answers' attributes, for example `F("price") < 10`; None means nothing. `top_k`
+                answers come whenever so many items match.
             top_k: Neighbours wanted, 1 to 1000.
             min_revision: Answer from at least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
@@ -52,6 +56,7 @@ class SearchCalls(Calls):
                 vector=vector,
                 item_id=item_id,
                 modality=modality,
+                where=where,
                 top_k=top_k,
                 min_revision=min_revision,
             ),

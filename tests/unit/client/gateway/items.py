@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.gateway.messages import attribute_values
 from isthmus.runtime.base.errors import NotFoundError
 from isthmus.runtime.rpc.codec import decode_vectors, encode_vectors
+from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.status import item_error
 from isthmus.v1 import common_pb2, gateway_service_pb2
 from tests.unit.client.gateway.content import ALIGNER, IMAGE_SPACE, SPACES, TEXT_SPACE, content_of, embedding, refusal
 from tests.unit.client.gateway.script import Script
+from tests.unit.index.filter_model import holds
 
 
 class Items(Script):
@@ -126,7 +129,7 @@ class Items(Script):
         return response
 
     async def SearchItems(self, request: gateway_service_pb2.SearchItemsRequest, _context: Any) -> Any:
-        """Rank everything by cosine."""
+        """Rank by cosine everything that the filter holds for."""
         await self._enter("SearchItems", request)
         collection = self._collection(request.collection)
         stored = self.items[request.collection]
@@ -146,6 +149,9 @@ class Items(Script):
             for item, vector in stored.values()
             if request.modality in (common_pb2.MODALITY_UNSPECIFIED, item.modality) and item.id != request.item_id
         ]
+        if request.HasField("filter"):
+            where = filter_of(request.filter)
+            wanted = [(score, item) for score, item in wanted if holds(where, attribute_values(item.attributes))]
         wanted.sort(key=lambda pair: -pair[0])
         response = gateway_service_pb2.SearchItemsResponse(
             revision=collection.revision,
