@@ -47,6 +47,9 @@ class IndexConfig(ServerConfig):
     poll_interval_s: float | None = Field(default=None, gt=0.0, le=3600.0)
     """How often a searcher looks for new revisions unasked; unset means 0.1 s in a folder and 2 s in an object store,
     where each look costs a request a collection, one a tenant and one more."""
+    disk_reserve_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    """What upserts and new collections leave free of a folder's disk; below it they are refused with DISK_FULL, while
+    items can be deleted still."""
     epoch_interval_s: float = Field(default=5.0, gt=0.0, le=3600.0)
     """How often a writer that has nothing to commit looks whether another one has taken over the store."""
     claim: Literal["start", "first_call"] = "start"

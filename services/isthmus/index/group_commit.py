@@ -14,15 +14,17 @@ import numpy as np
 
 from isthmus.core.modality import Modality
 from isthmus.index.config import IndexConfig
+from isthmus.index.disk_space import DiskSpace, disk_full, is_disk_full
 from isthmus.index.epoch import WriterEpoch
 from isthmus.index.events import Answer, Op
 from isthmus.index.group_plan import GroupPlan, plan_group
 from isthmus.index.history import PromotionHistory, read_history
 from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, ITEMS, MERGED_FRAGMENTS, REVISION
 from isthmus.index.model import CollectionInfo
-from isthmus.index.mutations import Mutation
+from isthmus.index.mutations import Mutation, Upsert
 from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
+from isthmus.index.store_errors import unconfirmed
 from isthmus.index.superseded import SupersededError
 from isthmus.index.table import ROW_ID
 from isthmus.runtime.base.errors import (
@@ -30,7 +32,6 @@ from isthmus.runtime.base.errors import (
     IsthmusError,
     NotFoundError,
     ResourceExhaustedError,
-    UnavailableError,
 )
 from isthmus.runtime.base.logging import fields
 
@@ -68,6 +69,7 @@ class GroupCommitter:
         epoch: The writer's.
         threads: For blocking work.
         config: Limits.
+        space: Of the store's disk.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class GroupCommitter:
         epoch: WriterEpoch,
         threads: CommitThreads,
         config: IndexConfig,
+        space: DiskSpace,
     ) -> None:
         self._tenant = tenant
         self._name = name
@@ -88,6 +91,7 @@ class GroupCommitter:
         self._epoch = epoch
         self._threads = threads
         self._config = config
+        self._space = space
         self._queue: deque[tuple[Mutation, asyncio.Future[Answer]]] = deque()
         self._queued_rows = 0
         self._committing: asyncio.Task[None] | None = None
@@ -129,7 +133,7 @@ class GroupCommitter:
         A caller that gives up does not undo it: it may be applied all the same.
 
         Raises:
-            ResourceExhaustedError: QUEUE_FULL; too many rows wait already.
+            ResourceExhaustedError: QUEUE_FULL; too many rows wait already. DISK_FULL; only deletions go on.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused. The mutation may have been applied: repeat it
                 with the same request id. NOT_READY; another writer has taken over.
             NotFoundError: COLLECTION_NOT_FOUND; the collection was deleted meanwhile.
@@ -138,6 +142,8 @@ class GroupCommitter:
             raise SupersededError
         if self._closed:
             raise _deleted_meanwhile()
+        if isinstance(mutation, Upsert):
+            self._space.check()
         if self._queued_rows + mutation.rows > self._config.queue_max_rows:
             limit = self._config.queue_max_rows
             msg = f"{self._queued_rows} rows wait for a commit; the limit is {limit}"
@@ -169,13 +175,12 @@ class GroupCommitter:
             except SupersededError as error:
                 _settle(group, [error] * len(group))
                 continue
-            except BaseException:
+            except BaseException as error:
                 # Whether the rows are there is unknown, so what we believe of the table is read again before the next
                 # group; a mutation that is repeated is then recognised by its request id.
                 self._state_is_stale = True
                 log.exception("commit failed", extra=fields(collection=self._name, mutations=len(group)))
-                msg = "the store did not confirm the write; repeat it with the same request_id"
-                _settle(group, [UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0)] * len(group))
+                _settle(group, [disk_full() if is_disk_full(error) else unconfirmed()] * len(group))
                 continue
             self._state.adopt(plan)
             _settle(group, plan.outcomes)

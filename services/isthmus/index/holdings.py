@@ -9,12 +9,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, TypeVar
 
 from isthmus.index.catalog import Catalog, CatalogEntry, StorePaths
 from isthmus.index.checks import check_collection_count
 from isthmus.index.config import IndexConfig
 from isthmus.index.damage import as_store_error, check_nothing_lost, newest_commit
+from isthmus.index.disk_space import DiskSpace
 from isthmus.index.epoch import WriterEpoch
 from isthmus.index.events import Event
 from isthmus.index.group_commit import CommitThreads, GroupCommitter
@@ -25,7 +27,7 @@ from isthmus.index.store import EventTable
 from isthmus.index.store_errors import store_errors, unconfirmed, unreachable
 from isthmus.index.superseded import SupersededError
 from isthmus.index.turn import WriterTurn
-from isthmus.runtime.base.errors import DataLossError, NotFoundError, UnavailableError
+from isthmus.runtime.base.errors import DataLossError, NotFoundError, ResourceExhaustedError, UnavailableError
 from isthmus.runtime.base.logging import fields
 
 __all__ = ["Holdings"]
@@ -48,6 +50,8 @@ class Holdings:
     def __init__(self, config: IndexConfig) -> None:
         self._config = config
         self._paths = StorePaths.at(config.store_dir, config.object_store)
+        folder = config.store_dir if isinstance(config.store_dir, Path) else None
+        self._space = DiskSpace(folder, reserve_bytes=config.disk_reserve_bytes)
         self._durable = config.durability == "power"
         self._turn = WriterTurn(self._take, renewable=config.claim == "first_call")
         self._epoch: WriterEpoch | None = None
@@ -100,7 +104,7 @@ class Holdings:
 
         Raises:
             AlreadyExistsError: COLLECTION_EXISTS.
-            ResourceExhaustedError: LIMIT_EXCEEDED.
+            ResourceExhaustedError: LIMIT_EXCEEDED, DISK_FULL.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused. NOT_READY; another writer has taken over.
         """
         epoch = await self.epoch()
@@ -113,6 +117,7 @@ class Holdings:
                     await self.offload(epoch.check)
             else:
                 check_collection_count(len(catalog.entries))
+                self._space.check()
                 entry = CatalogEntry(name=name, uuid=Catalog.new_uuid(), settings=settings, request_id=request_id)
                 with self._in_doubt(tenant):
                     await self.offload(lambda: self._create(catalog, tenant, entry, first))
@@ -237,7 +242,7 @@ class Holdings:
         except SupersededError:
             self._taken().lose()
             raise
-        except UnavailableError:
+        except (UnavailableError, ResourceExhaustedError):
             self._doubtful.add(tenant)
             raise
 
@@ -275,6 +280,7 @@ class Holdings:
             epoch=epoch,
             threads=self._threads,
             config=self._config,
+            space=self._space,
         )
 
     def _read_collection(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from isthmus.index.disk_space import disk_full, is_disk_full
 from isthmus.runtime.base.errors import UnavailableError
 
 __all__ = ["store_errors", "unconfirmed", "unreachable"]
@@ -12,11 +13,11 @@ __all__ = ["store_errors", "unconfirmed", "unreachable"]
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn what Lance and Arrow raise when the store does not answer into what a caller may see."""
+    """Turn what Lance and Arrow raise when the store does not answer, or is full, into what a caller may see."""
     try:
         yield
     except (OSError, ValueError) as error:
-        raise unconfirmed() from error
+        raise (disk_full() if is_disk_full(error) else unconfirmed()) from error
 
 
 def unconfirmed() -> UnavailableError:

@@ -173,7 +173,7 @@ class WriterEngine:
             NotFoundError: COLLECTION_NOT_FOUND.
             FailedPreconditionError: SPACE_MISMATCH.
             InvalidArgumentError: the request as a whole is wrong.
-            ResourceExhaustedError: BATCH_TOO_LARGE, QUEUE_FULL.
+            ResourceExhaustedError: BATCH_TOO_LARGE, QUEUE_FULL, DISK_FULL.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused.
         """
         collection = await self._collection(tenant, name)
@@ -201,7 +201,7 @@ class WriterEngine:
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
             InvalidArgumentError: EMPTY_INPUT, INVALID_ITEM_ID.
-            ResourceExhaustedError: BATCH_TOO_LARGE, QUEUE_FULL.
+            ResourceExhaustedError: BATCH_TOO_LARGE, QUEUE_FULL, DISK_FULL.
             UnavailableError: BACKEND_UNAVAILABLE; the store refused.
         """
         collection = await self._collection(tenant, name)

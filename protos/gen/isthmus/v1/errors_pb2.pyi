@@ -128,6 +128,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The aligner was judged against another one than is active; `metadata` names both, `override_reason` overrides."""
     ERROR_REASON_NOT_CALIBRATED: _ErrorReason.ValueType  # 52
     """The collection's aligner has no calibration that was fitted to pairs; `metadata.command` makes one."""
+    ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 53
+    """The store's disk has no room for writes; reads go on. Deleting is possible for as long as the reserve lasts."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -240,4 +242,6 @@ ERROR_REASON_VERDICT_OUTDATED: ErrorReason.ValueType  # 51
 """The aligner was judged against another one than is active; `metadata` names both, `override_reason` overrides."""
 ERROR_REASON_NOT_CALIBRATED: ErrorReason.ValueType  # 52
 """The collection's aligner has no calibration that was fitted to pairs; `metadata.command` makes one."""
+ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 53
+"""The store's disk has no room for writes; reads go on. Deleting is possible for as long as the reserve lasts."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
