@@ -64,6 +64,8 @@ def _requests(collection: str) -> dict[str, Message]:
         "MatchPairs": pb.MatchPairsRequest(collection=collection, pairs=[pb.PairToMatch(image_id="s0", text_id="s1")]),
         "AuditPairs": pb.AuditPairsRequest(collection=collection),
         "MeasureGap": pb.MeasureGapRequest(collection=collection),
+        "SetShadowAligner": pb.SetShadowAlignerRequest(collection=collection, request_id="r7"),
+        "GetShadowReport": pb.GetShadowReportRequest(collection=collection),
         "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }
 

@@ -122,6 +122,7 @@ def show_collection(collection: Collection, *, as_json: bool) -> None:
             ("images", f"{collection.image_count} in {collection.image_space or 'no space'}"),
             ("texts", f"{collection.text_count} in {collection.text_space or 'no space'}"),
             ("aligner", collection.aligner or "none"),
+            *([("shadow aligner", collection.shadow_aligner)] if collection.shadow_aligner else []),
             ("revision", collection.revision),
         ]
     )

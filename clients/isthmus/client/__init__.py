@@ -6,7 +6,15 @@ return the same values, and need nothing but grpcio, protobuf and numpy (Pillow 
 
 from __future__ import annotations
 
-from isthmus.client.aligners.results import Aligner, FitProgress, Promotion, PromotionHistory, PromotionKind
+from isthmus.client.aligners.results import (
+    Aligner,
+    FitProgress,
+    Promotion,
+    PromotionHistory,
+    PromotionKind,
+    ShadowReport,
+    ShadowState,
+)
 from isthmus.client.async_client import AsyncClient
 from isthmus.client.client import Client
 from isthmus.client.collections.results import Collection
@@ -105,6 +113,8 @@ __all__ = [
     "ResourceExhaustedError",
     "Resume",
     "SearchResult",
+    "ShadowReport",
+    "ShadowState",
     "SpacedVector",
     "Status",
     "StoredItem",

@@ -28,6 +28,7 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
         f"{_GATEWAY}/ListAligners": Role.READER,
         f"{_GATEWAY}/GetAligner": Role.READER,
         f"{_GATEWAY}/ListPromotions": Role.READER,
+        f"{_GATEWAY}/GetShadowReport": Role.READER,
         f"{_GATEWAY}/Evaluate": Role.READER,
         f"{_GATEWAY}/MeasureGap": Role.READER,
         f"{_GATEWAY}/MatchPairs": Role.READER,
@@ -43,6 +44,7 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
         f"{_GATEWAY}/ImportAligner": Role.ADMIN,
         f"{_GATEWAY}/PromoteAligner": Role.ADMIN,
         f"{_GATEWAY}/RollbackAligner": Role.ADMIN,
+        f"{_GATEWAY}/SetShadowAligner": Role.ADMIN,
         # Probes have no key, and learn only that the gateway serves.
         f"{_HEALTH}/Check": None,
         f"{_HEALTH}/List": None,

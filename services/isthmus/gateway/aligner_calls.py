@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 
 from isthmus.gateway.assembly import Gateway
-from isthmus.gateway.messages import collection_message
+from isthmus.gateway.messages import artefact_message, collection_message
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
 from isthmus.runtime.base.limits import ALIGNER_MAX_BYTES, MANIFEST_MAX_BYTES
 from isthmus.runtime.base.names import check_name, check_request_id
 from isthmus.runtime.rpc.channel import call, stream
-from isthmus.v1 import alignment_service_pb2, gateway_service_pb2, index_writer_service_pb2
+from isthmus.v1 import alignment_service_pb2, gateway_service_pb2, index_search_service_pb2, index_writer_service_pb2
 from isthmus.v1.gateway_service_pb2_grpc import GatewayServiceServicer
 
 __all__ = ["AlignerCalls"]
@@ -122,6 +122,38 @@ class AlignerCalls(GatewayServiceServicer):
             backend="index_writer",
         )
         return gateway_service_pb2.RollbackAlignerResponse(collection=answer.collection)
+
+    async def SetShadowAligner(
+        self, request: gateway_service_pb2.SetShadowAlignerRequest, _context: _Context
+    ) -> gateway_service_pb2.SetShadowAlignerResponse:
+        """Compare an aligner with the active one on real searches, or stop that."""
+        collection = check_name(request.collection, field="collection")
+        request_id = check_request_id(request.request_id)
+        artefact = None
+        if request.aligner:
+            _, files = await self._gateway.alignment.get_aligner(request.aligner)
+            artefact = artefact_message(files)
+        answer = await call(
+            self._gateway.writer.stub.SetShadowAligner,
+            index_writer_service_pb2.IndexWriterServiceSetShadowAlignerRequest(
+                collection=collection, aligner=artefact, request_id=request_id
+            ),
+            backend="index_writer",
+        )
+        return gateway_service_pb2.SetShadowAlignerResponse(collection=answer.collection)
+
+    async def GetShadowReport(
+        self, request: gateway_service_pb2.GetShadowReportRequest, _context: _Context
+    ) -> gateway_service_pb2.GetShadowReportResponse:
+        """Say what a collection's shadow aligner would have changed."""
+        answer = await call(
+            self._gateway.searcher.stub.GetShadowReport,
+            index_search_service_pb2.IndexSearchServiceGetShadowReportRequest(
+                collection=check_name(request.collection, field="collection"), min_revision=request.min_revision
+            ),
+            backend="index_search",
+        )
+        return gateway_service_pb2.GetShadowReportResponse(report=answer.report)
 
     async def ListPromotions(
         self, request: gateway_service_pb2.ListPromotionsRequest, _context: _Context

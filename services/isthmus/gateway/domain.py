@@ -223,6 +223,7 @@ class Collection:
         image_count: Live image items.
         text_count: Live text items.
         guard: What an aligner may cost it.
+        shadow_aligner: The aligner that is compared with the active one on real searches; empty when there is none.
     """
 
     name: str
@@ -236,6 +237,7 @@ class Collection:
     image_count: int = 0
     text_count: int = 0
     guard: GuardTerms = field(default_factory=GuardTerms)
+    shadow_aligner: str = ""
 
     def space(self, modality: Modality) -> str:
         """Return its raw space for a modality; empty when it takes none."""

@@ -116,6 +116,7 @@ def collection_of(message: common_pb2.Collection) -> Collection:
         image_count=message.image_count,
         text_count=message.text_count,
         guard=guard_terms(message.guard),
+        shadow_aligner=message.shadow_aligner,
     )
 
 
@@ -133,6 +134,7 @@ def collection_message(collection: Collection) -> common_pb2.Collection:
         image_count=collection.image_count,
         text_count=collection.text_count,
         guard=guard_message(collection.guard),
+        shadow_aligner=collection.shadow_aligner,
     )
 
 

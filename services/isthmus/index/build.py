@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +14,7 @@ from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.modality import Modality
 from isthmus.index.aligner_files import stored_aligner
-from isthmus.index.events import MODALITY_CODES, Op, embedding_rows, unpack_aligner, verify_rows
+from isthmus.index.events import MODALITY_CODES, SHADOW_ID, Op, embedding_rows, unpack_aligner, verify_rows
 from isthmus.index.model import CollectionSettings
 from isthmus.index.segments import ITEM_COLUMNS, SEGMENT_MAX_ROWS, LiveSegment, Segment
 from isthmus.index.snapshot import Snapshot
@@ -27,19 +27,35 @@ _ALIGN_ROWS: Final = 8192
 """Rows aligned at once: bounds what a rebuild holds beside the structures themselves."""
 
 
-def load_snapshot(name: str, settings: CollectionSettings, view: EventView) -> Snapshot:
+def load_snapshot(
+    name: str,
+    settings: CollectionSettings,
+    view: EventView,
+    *,
+    admit_shadow: Callable[[Aligner | None], None] | None = None,
+) -> Snapshot:
     """Read a collection from its events.
 
     Every row is checked against its digest, the superseded ones too: a damaged row might claim to be an older version
     of something else.
 
+    Args:
+        name: Of the collection.
+        settings: Of the collection.
+        view: What to read.
+        admit_shadow: Build for the shadow aligner in place of the active one; called with it before any item is read,
+            what it raises ends the work.
+
     Raises:
         DataLossError: STORE_DAMAGED.
     """
     heads = view.heads()
-    payload: bytes = view.take(np.array([heads.settings_row]))["payload"][0].as_py()
-    files = unpack_aligner(payload)
+    shadow = None if heads.shadow_row is None else view.take(np.array([heads.shadow_row]))
+    chosen = view.take(np.array([heads.settings_row])) if admit_shadow is None else shadow
+    files = None if chosen is None else unpack_aligner(chosen["payload"][0].as_py())
     aligner = None if files is None else stored_aligner(files)
+    if admit_shadow is not None:
+        admit_shadow(aligner)
     builders = {modality: _SegmentBuilder(modality, settings, aligner) for modality in Modality}
     for batch in view.scan(LOAD_COLUMNS):
         rows = pa.Table.from_batches([batch])
@@ -55,13 +71,15 @@ def load_snapshot(name: str, settings: CollectionSettings, view: EventView) -> S
         aligner=aligner,
         segments={modality: tuple(builder.finish()) for modality, builder in builders.items()},
         calibration=_first_calibration(aligner),
+        shadow="" if shadow is None else shadow["space"][0].as_py(),
     )
 
 
-def catch_up(snapshot: Snapshot, view: EventView) -> Snapshot:
+def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) -> Snapshot:
     """Bring a snapshot to a newer version of the store by the events above its revision.
 
-    A change of aligner is the one thing that cannot be added to what is there: everything is built anew, beside it.
+    A change of the active aligner is the one thing that cannot be added to what is there: everything is built anew,
+    beside it. A snapshot of the shadow aligner is brought along likewise, by whoever knows that its aligner stays.
 
     Raises:
         DataLossError: STORE_DAMAGED.
@@ -69,7 +87,8 @@ def catch_up(snapshot: Snapshot, view: EventView) -> Snapshot:
     events = view.since(snapshot.revision, known_fragment_ids=snapshot.view.fragment_ids)
     if not events.num_rows:
         return replace(snapshot, view=view)
-    if (events["op"].to_numpy() == Op.SETTINGS).any():
+    ops = events["op"].to_numpy()
+    if not is_shadow and (ops == Op.SETTINGS).any():
         return load_snapshot(snapshot.name, snapshot.settings, view)
     # Oldest first, and a dict keeps the last value of a key: the newest event of each id.
     newest = dict(zip(events["id"].to_pylist(), range(events.num_rows), strict=True))
@@ -78,7 +97,7 @@ def catch_up(snapshot: Snapshot, view: EventView) -> Snapshot:
         modality: [part.without(part.find(ids)) for part in parts] for modality, parts in snapshot.segments.items()
     }
     places = np.sort(np.fromiter(newest.values(), dtype=np.int64, count=len(newest)))
-    upserts = events.take(pa.array(places[events["op"].to_numpy()[places] == Op.UPSERT]))
+    upserts = events.take(pa.array(places[ops[places] == Op.UPSERT]))
     for modality, rows in _by_modality(upserts):
         builder = _SegmentBuilder(modality, snapshot.settings, snapshot.aligner)
         builder.add(rows)
@@ -88,6 +107,7 @@ def catch_up(snapshot: Snapshot, view: EventView) -> Snapshot:
         revision=int(events["revision"].to_numpy().max()),
         view=view,
         segments={modality: tuple(part for part in parts if part.live_count) for modality, parts in segments.items()},
+        shadow=events["space"][newest[SHADOW_ID]].as_py() if SHADOW_ID in newest else snapshot.shadow,
     )
 
 

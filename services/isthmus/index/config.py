@@ -61,6 +61,11 @@ class IndexConfig(ServerConfig):
     """Searches that run at once; a search that runs alone uses as many threads."""
     search_queue_count: int = Field(default=256, ge=1)
     """Searches that may wait for a thread; more are refused with OVERLOADED."""
+    shadow_share: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Share of the searches of a collection with a shadow aligner that are asked of that too, chosen by their request
+    id; 0 builds nothing for shadows."""
+    shadow_max_bytes: int = Field(default=1 << 30, ge=0)
+    """Memory that the structures of all shadow aligners may take together; one that does not fit is not built."""
 
     @property
     def poll_every_s(self) -> float:

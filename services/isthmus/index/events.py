@@ -1,8 +1,8 @@
 """The rows of a collection's event table, and the digests that prove them.
 
-A collection is the list of everything that happened to it. Each row is one event: an item stored, an item deleted, or
-an aligner made active; the newest revision of an id wins. Nothing is ever changed in place, so a reader that knows
-revision r is brought up to date by the rows above r.
+A collection is the list of everything that happened to it. Each row is one event: an item stored, an item deleted, an
+aligner made active, or one set to be compared with it; the newest revision of an id wins. Nothing is ever changed in
+place, so a reader that knows revision r is brought up to date by the rows above r.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "EVENT_SCHEMA",
     "MODALITIES_BY_CODE",
     "MODALITY_CODES",
+    "SHADOW_ID",
     "VERIFIED_COLUMNS",
     "Answer",
     "Event",
@@ -49,7 +50,11 @@ class Op(IntEnum):
     UPSERT = 1
     DELETE = 2
     SETTINGS = 3
+    SHADOW = 4
 
+
+SHADOW_ID: Final = "\x01shadow"
+"""What a SHADOW event has for an id: the newest of an id counts, and no item's id holds a control character."""
 
 MODALITY_CODES: Final = {Modality.IMAGE: 1, Modality.TEXT: 2}
 """How a modality is stored; 0 is none."""
@@ -65,7 +70,7 @@ EVENT_SCHEMA: Final = pa.schema(
         pa.field("time", pa.int64(), nullable=False),  # microseconds since 1970
         pa.field("id", pa.string(), nullable=False),
         pa.field("modality", pa.int8(), nullable=False),
-        pa.field("space", pa.string(), nullable=False),  # raw space of an item; the aligned space of a SETTINGS event
+        pa.field("space", pa.string(), nullable=False),  # raw space of an item; else the aligned space
         pa.field("embedding", pa.binary(), nullable=False),  # little-endian float16, canonical
         pa.field("attributes", pa.binary(), nullable=False),  # JSON
         pa.field("pair_key", pa.string(), nullable=False),
@@ -104,7 +109,7 @@ class Answer:
     @property
     def rows(self) -> int:
         """Events that the mutation wrote."""
-        if self.op is Op.SETTINGS:
+        if self.op in (Op.SETTINGS, Op.SHADOW):
             return 1
         return self.deleted_count if self.op is Op.DELETE else self.created_count + self.updated_count
 

@@ -42,7 +42,7 @@ class Follower:
     """
 
     def __init__(self, tenant: str, entry: CatalogEntry, paths: StorePaths) -> None:
-        self._tenant = tenant
+        self.tenant = tenant
         self.entry = entry
         self._paths = paths
         self._uri = paths.events(tenant, entry.uuid)
@@ -174,8 +174,8 @@ class Follower:
     def _publish(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         for modality in Modality:
-            ITEMS.labels("searcher", self._tenant, snapshot.name, modality.value).set(snapshot.count(modality))
-        REVISION.labels("searcher", self._tenant, snapshot.name).set(snapshot.revision)
+            ITEMS.labels("searcher", self.tenant, snapshot.name, modality.value).set(snapshot.count(modality))
+        REVISION.labels("searcher", self.tenant, snapshot.name).set(snapshot.revision)
 
 
 def _not_ready() -> UnavailableError:

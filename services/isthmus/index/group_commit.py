@@ -117,6 +117,7 @@ class GroupCommitter:
             revision=state.revision,
             image_count=state.counts[Modality.IMAGE],
             text_count=state.counts[Modality.TEXT],
+            shadow_aligner=state.shadow,
         )
 
     def history(self) -> PromotionHistory:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from isthmus.index.events import MODALITY_CODES, Answer, Event, Op
+from isthmus.index.events import MODALITY_CODES, SHADOW_ID, Answer, Event, Op
 from isthmus.index.history import OVERRIDE_REASON, UNVERIFIED
 from isthmus.index.model import attributes_to_json
-from isthmus.index.mutations import Delete, Mutation, PreparedItem, Rollback, SetAligner, Upsert
+from isthmus.index.mutations import Delete, Mutation, PreparedItem, Rollback, SetAligner, SetShadow, Upsert
 from isthmus.index.promotion import verdict_outdated
 from isthmus.index.state import Activation, CollectionState, active_space, pack_record, unpack_record
 from isthmus.runtime.base.digests import AttributeScalar
@@ -24,6 +24,7 @@ class GroupPlan:
 
     revision: int
     activations: tuple[Activation, ...]
+    shadow: str
     events: list[Event] = field(default_factory=list)
     changed: dict[str, bytes | None] = field(default_factory=dict)
     """New records by id; None where the item is deleted."""
@@ -46,7 +47,7 @@ def plan_group(
         mutations: To apply, in order.
         payload_at: Returns the artefact of the committed SETTINGS event of a revision; asked for a rollback.
     """
-    plan = GroupPlan(revision=state.revision, activations=state.activations)
+    plan = GroupPlan(revision=state.revision, activations=state.activations, shadow=state.shadow)
     for mutation in mutations:
         known = plan.answers.get(mutation.request_id) or state.answers.get(mutation.request_id)
         if known is None:
@@ -67,6 +68,8 @@ def _op(mutation: Mutation) -> Op:
             return Op.DELETE
         case SetAligner() | Rollback():
             return Op.SETTINGS
+        case SetShadow():
+            return Op.SHADOW
         case _:
             assert_never(mutation)
 
@@ -88,6 +91,8 @@ def _plan_one(
             return _plan_aligner(plan, mutation)
         case Rollback():
             return _plan_rollback(plan, mutation, payload_at)
+        case SetShadow():
+            return _plan_shadow(plan, mutation)
         case _:
             assert_never(mutation)
 
@@ -192,6 +197,26 @@ def _plan_rollback(plan: GroupPlan, mutation: Rollback, payload_at: Callable[[in
     planned = [event.payload for event in plan.events if event.revision == target.revision]
     payload = planned[0] if planned else payload_at(target.revision)
     return _activate(plan, plan.activations[:-2], request_id=mutation.request_id, space=target.space, payload=payload)
+
+
+def _plan_shadow(plan: GroupPlan, mutation: SetShadow) -> Answer:
+    if mutation.space == plan.shadow:
+        return Answer(op=Op.SHADOW, revision=plan.revision)
+    plan.revision += 1
+    plan.shadow = mutation.space
+    answer = Answer(op=Op.SHADOW, revision=plan.revision)
+    plan.events.append(
+        Event(
+            revision=answer.revision,
+            op=Op.SHADOW,
+            request_id=mutation.request_id,
+            id=SHADOW_ID,
+            space=mutation.space,
+            answer=answer.to_json(),
+            payload=mutation.payload,
+        )
+    )
+    return answer
 
 
 def _activate(

@@ -12,12 +12,22 @@ __all__ = [
     "CATCH_UP_SECONDS",
     "COMMIT_ROWS",
     "COMMIT_SECONDS",
+    "DROPS",
     "FOLLOW_FAILURES",
     "ITEMS",
     "MERGED_FRAGMENTS",
     "REVISION",
     "SEARCH_SECONDS",
+    "SHADOW_BYTES",
+    "SHADOW_DROPPED",
+    "SHADOW_OVERLAP",
+    "SHADOW_OWN_SHARE",
+    "SHADOW_QUERIES",
+    "SHADOW_SECONDS",
+    "SHADOW_TOP1_CHANGED",
+    "SIDES",
     "forget_collection",
+    "forget_shadow",
 ]
 
 _COLLECTION: Final = ("role", "tenant", "collection")
@@ -42,6 +52,53 @@ CALIBRATE_SECONDS: Final = Histogram(
 FOLLOW_FAILURES: Final = Counter("isthmus_index_follow_failures", "Failed attempts of a searcher to follow the store.")
 ITEMS: Final = Gauge("isthmus_index_items", "Live items.", [*_COLLECTION, "modality"])
 REVISION: Final = Gauge("isthmus_index_revision", "Newest revision known.", _COLLECTION)
+
+SIDES: Final = ("active", "shadow")
+"""Values of the label `side`."""
+DROPS: Final = ("busy", "not_built", "failed")
+"""Values of the label `why`."""
+_SHADOWED: Final = ("tenant", "collection")
+_SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+SHADOW_QUERIES: Final = Counter(
+    "isthmus_index_shadow_queries", "Queries that were asked under the shadow aligner too.", _SHADOWED
+)
+SHADOW_OVERLAP: Final = Histogram(
+    "isthmus_index_shadow_overlap", "Share of a query's answers that both aligners give.", _SHADOWED, buckets=_SHARES
+)
+SHADOW_TOP1_CHANGED: Final = Counter(
+    "isthmus_index_shadow_top1_changed", "Queries whose best answer differs under the shadow aligner.", _SHADOWED
+)
+SHADOW_OWN_SHARE: Final = Histogram(
+    "isthmus_index_shadow_own_share",
+    "Share of the query's own modality among the answers over both.",
+    [*_SHADOWED, "side"],
+    buckets=_SHARES,
+)
+"""`side` is active or shadow."""
+SHADOW_SECONDS: Final = Histogram(
+    "isthmus_index_shadow_seconds",
+    "Aligning and searching a query, by the same thread one after the other.",
+    [*_SHADOWED, "side"],
+    buckets=SECONDS_BUCKETS,
+)
+"""`side` is active or shadow."""
+SHADOW_DROPPED: Final = Counter(
+    "isthmus_index_shadow_dropped", "Chosen searches that were not compared.", [*_SHADOWED, "why"]
+)
+"""`why` is busy, not_built or failed."""
+SHADOW_BYTES: Final = Gauge("isthmus_index_shadow_bytes", "Memory of the shadow aligner's structures.", _SHADOWED)
+
+
+def forget_shadow(tenant: str, collection: str) -> None:
+    """Stop exporting a comparison that is over."""
+    for metric in (SHADOW_QUERIES, SHADOW_OVERLAP, SHADOW_TOP1_CHANGED, SHADOW_BYTES):
+        metric.remove(tenant, collection)
+    for side in SIDES:
+        SHADOW_OWN_SHARE.remove(tenant, collection, side)
+        SHADOW_SECONDS.remove(tenant, collection, side)
+    for why in DROPS:
+        SHADOW_DROPPED.remove(tenant, collection, why)
 
 
 def forget_collection(role: str, tenant: str, collection: str) -> None:

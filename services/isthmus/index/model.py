@@ -95,6 +95,8 @@ class CollectionInfo:
     revision: int
     image_count: int
     text_count: int
+    shadow_aligner: str = ""
+    """The aligner that is compared with the active one on real searches; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)

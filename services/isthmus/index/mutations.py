@@ -27,7 +27,7 @@ from isthmus.runtime.base.limits import (
 )
 from isthmus.runtime.base.names import check_item_id, check_pair_key
 
-__all__ = ["Delete", "Mutation", "PreparedItem", "Rollback", "SetAligner", "Upsert", "prepare_upsert"]
+__all__ = ["Delete", "Mutation", "PreparedItem", "Rollback", "SetAligner", "SetShadow", "Upsert", "prepare_upsert"]
 
 _NORM_SLACK = 0.01
 
@@ -126,7 +126,27 @@ class Rollback:
         return 1
 
 
-Mutation = Upsert | Delete | SetAligner | Rollback
+@dataclass(frozen=True, slots=True)
+class SetShadow:
+    """Compare an aligner with the active one on real searches, or stop that.
+
+    Attributes:
+        request_id: Names the mutation.
+        space: Its aligned space; empty to stop.
+        payload: Its artefact, packed; empty to stop.
+    """
+
+    request_id: str
+    space: str
+    payload: bytes
+
+    @property
+    def rows(self) -> int:
+        """Rows it may write."""
+        return 1
+
+
+Mutation = Upsert | Delete | SetAligner | Rollback | SetShadow
 
 
 def prepare_upsert(

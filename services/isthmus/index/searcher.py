@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from isthmus.core.matching import MatchTerms
@@ -26,7 +25,10 @@ from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.ranking import search_snapshot
 from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
+from isthmus.index.shadow import Shadows
+from isthmus.index.shadow_tally import ShadowReport
 from isthmus.index.snapshot import Snapshot
+from isthmus.index.stored_rows import fill_embeddings, take_rows
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -68,6 +70,7 @@ class SearcherEngine:
         self._roster_thread = ThreadPoolExecutor(1, thread_name_prefix="index-roster")
         self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
         self._settlers = ThreadPoolExecutor(1, thread_name_prefix="index-settle")
+        self._shadows = Shadows(config)
         self._following: dict[Follower, asyncio.Task[None]] = {}
         self._settling: dict[Follower, asyncio.Task[None]] = {}
         self._updating: asyncio.Task[None] | None = None
@@ -91,6 +94,7 @@ class SearcherEngine:
             await asyncio.gather(self._polling, return_exceptions=True)
         running = [self._updating, *self._following.values(), *self._settling.values()]
         await asyncio.gather(*(task for task in running if task is not None), return_exceptions=True)
+        await self._shadows.close()
         self._builders.shutdown()
         self._settlers.shutdown()
         self._roster_thread.shutdown()
@@ -148,6 +152,16 @@ class SearcherEngine:
         )
         parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
         answers = await asyncio.gather(*(self._pool.run(partial(ask, part), deadline_s=deadline_s) for part in parts))
+        self._shadows.offer(
+            follower,
+            queries,
+            modality=modality,
+            space=space,
+            top_k=top_k,
+            item_modality=item_modality,
+            where=where,
+            is_idle=self._pool.idle_threads > 0,
+        )
         return answers[0] if len(answers) == 1 else _joined(answers)
 
     async def match_pairs(
@@ -168,6 +182,20 @@ class SearcherEngine:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         snapshot = await self._at_least(await self._follower(tenant, collection), min_revision, deadline_s)
         return await self._pool.run(partial(match_snapshot, snapshot, vectors, terms), deadline_s=deadline_s)
+
+    async def shadow_report(
+        self, tenant: str, collection: str, *, min_revision: int = 0, timeout_s: float | None = None
+    ) -> ShadowReport:
+        """Return what the collection's shadow aligner would have changed, as far as this searcher has compared.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            UnavailableError: REVISION_NOT_REACHED within the deadline; NOT_READY.
+            DataLossError: STORE_DAMAGED.
+        """
+        follower = await self._follower(tenant, collection)
+        await self._at_least(follower, min_revision, None if timeout_s is None else time.monotonic() + timeout_s)
+        return self._shadows.report(follower)
 
     async def get_items(
         self,
@@ -205,9 +233,9 @@ class SearcherEngine:
             if not items or not (include_embeddings or include_thumbnails):
                 return tuple(items)
             row_ids = np.array([place.segment.row_ids[place.row] for place in places])
-            rows = _take(follower, snapshot, row_ids, thumbnails=include_thumbnails)
+            rows = take_rows(follower, snapshot, row_ids, thumbnails=include_thumbnails)
             if include_embeddings:
-                _fill_embeddings(items, rows["embedding"], snapshot)
+                fill_embeddings(items, rows["embedding"], snapshot)
             if include_thumbnails:
                 thumbnails = rows["thumbnail"].to_pylist()
                 items = [replace(item, thumbnail=data) for item, data in zip(items, thumbnails, strict=True)]
@@ -259,7 +287,7 @@ class SearcherEngine:
             count = min(UPSERT_MAX_COUNT, max(1, _BATCH_MAX_BYTES // (2 * dimension)))
             for start in range(0, len(row_ids), count):
                 wanted = row_ids[start : start + count]
-                rows = await self._pool.run(partial(_take, follower, snapshot, wanted))
+                rows = await self._pool.run(partial(take_rows, follower, snapshot, wanted))
                 yield ItemBatch(
                     modality=modality,
                     ids=tuple(rows["id"].to_pylist()),
@@ -351,6 +379,7 @@ class SearcherEngine:
                     self._follow(follower)
                 if follower.loaded and not follower.is_settled:
                     self._settle(follower)
+            self._shadows.tend(self._roster)
 
     @staticmethod
     async def _run(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -365,29 +394,6 @@ def _joined(answers: Sequence[SearchResult]) -> SearchResult:
         align_s=max(answer.align_s for answer in answers),
         search_s=max(answer.search_s for answer in answers),
     )
-
-
-def _take(follower: Follower, snapshot: Snapshot, row_ids: NDArray[np.int64], *, thumbnails: bool = False) -> pa.Table:
-    """Read rows of a snapshot from the store. Blocks."""
-    try:
-        return snapshot.view.take(row_ids, thumbnails=thumbnails)
-    except (OSError, ValueError):
-        # The version this snapshot was read from may have been compacted and cleaned up meanwhile. Rows keep their
-        # ids, so the newest version serves as well.
-        try:
-            return follower.fresh_view().take(row_ids, thumbnails=thumbnails)
-        except (OSError, ValueError) as error:
-            msg = "the collection's store cannot be read"
-            raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
-
-
-def _fill_embeddings(items: list[ItemView], embeddings: pa.ChunkedArray, snapshot: Snapshot) -> None:
-    """Give each item its raw embedding, row i of `embeddings` to item i."""
-    for modality in Modality:
-        places = [place for place, item in enumerate(items) if item.modality is modality]
-        rows = embedding_rows(embeddings.take(pa.array(places, pa.int64())), snapshot.settings.dimension(modality))
-        for place, row in zip(places, rows, strict=True):
-            items[place] = replace(items[place], embedding=row)
 
 
 def _check_top_k(top_k: int) -> None:

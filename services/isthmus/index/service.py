@@ -158,6 +158,19 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
         collection = wire.collection_message(info)
         return index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse(collection=collection)
 
+    async def SetShadowAligner(
+        self, request: index_writer_service_pb2.IndexWriterServiceSetShadowAlignerRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceSetShadowAlignerResponse:
+        """Compare an aligner with the active one, or stop that."""
+        info = await self._engine.set_shadow_aligner(
+            context.current().tenant,
+            request.collection,
+            aligner=wire.aligner_files(request.aligner) if request.HasField("aligner") else None,
+            request_id=request.request_id,
+        )
+        collection = wire.collection_message(info)
+        return index_writer_service_pb2.IndexWriterServiceSetShadowAlignerResponse(collection=collection)
+
     async def ListPromotions(
         self, request: index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _context: _Context
     ) -> index_writer_service_pb2.IndexWriterServiceListPromotionsResponse:
@@ -246,6 +259,16 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
                 )
             )
         )
+
+    async def GetShadowReport(
+        self, request: index_search_service_pb2.IndexSearchServiceGetShadowReportRequest, _context: _Context
+    ) -> index_search_service_pb2.IndexSearchServiceGetShadowReportResponse:
+        """Say what the collection's shadow aligner would have changed."""
+        call = context.current()
+        report = await self._engine.shadow_report(
+            call.tenant, request.collection, min_revision=request.min_revision, timeout_s=call.remaining_s()
+        )
+        return index_search_service_pb2.IndexSearchServiceGetShadowReportResponse(report=wire.shadow_message(report))
 
     async def ReadItems(
         self, request: index_search_service_pb2.ReadItemsRequest, _context: _Context

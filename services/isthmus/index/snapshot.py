@@ -51,6 +51,8 @@ class Snapshot:
     """Oldest first; an item is live in one segment at most."""
     calibration: Calibration
     """Fitted with the aligner, or estimated from the items, or the default."""
+    shadow: str = ""
+    """Aligned space of the aligner that is compared with the active one; empty when there is none."""
 
     def count(self, modality: Modality) -> int:
         """Return the number of live items."""
@@ -69,6 +71,7 @@ class Snapshot:
             revision=self.revision,
             image_count=self.count(Modality.IMAGE),
             text_count=self.count(Modality.TEXT),
+            shadow_aligner=self.shadow,
         )
 
     def query_rows(self, raw: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:

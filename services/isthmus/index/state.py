@@ -61,6 +61,8 @@ class CollectionState:
     revision: int = 0
     activations: tuple[Activation, ...] = ()
     """The active aligner last; before it what each further rollback returns to."""
+    shadow: str = ""
+    """Aligned space of the aligner that is compared with the active one; empty when there is none."""
     items: dict[str, bytes] = field(default_factory=dict)
     counts: Counter[Modality] = field(default_factory=Counter)
     answers: OrderedDict[str, Answer] = field(default_factory=OrderedDict)
@@ -91,6 +93,7 @@ class CollectionState:
                 self.counts[unpack_record(record)[0]] += 1
         self.revision = plan.revision
         self.activations = plan.activations
+        self.shadow = plan.shadow
         for request_id, answer in plan.answers.items():
             self.remember(request_id, answer)
 
@@ -124,6 +127,7 @@ def load_state(view: EventView, settings: CollectionSettings, *, request_ids_cou
     state.revision = heads.revision
     answers: list[tuple[int, str, Answer]] = []
     settings_spaces: dict[int, str] = {}
+    shadow_spaces: dict[int, str] = {}
     for batch in view.scan(_STATE_COLUMNS):
         row_ids = batch.column(ROW_ID).to_numpy().astype(np.int64)
         live = np.isin(row_ids, heads.item_rows, assume_unique=True)
@@ -144,7 +148,10 @@ def load_state(view: EventView, settings: CollectionSettings, *, request_ids_cou
                 answers.append((revision, columns["request_id"][row], answer))
                 if op == Op.SETTINGS:
                     settings_spaces[revision] = columns["space"][row]
+                elif op == Op.SHADOW:
+                    shadow_spaces[revision] = columns["space"][row]
     answers.sort(key=lambda entry: entry[0])
+    state.shadow = shadow_spaces[max(shadow_spaces)] if shadow_spaces else ""
     state.activations = _activations(settings_spaces, {revision: answer.before for revision, _, answer in answers})
     for _, request_id, answer in answers[-request_ids_count:]:
         state.remember(request_id, answer)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from isthmus.index.completeness import check_complete
 from isthmus.index.events import (
     EVENT_SCHEMA,
+    SHADOW_ID,
     VERIFIED_COLUMNS,
     Event,
     Op,
@@ -38,11 +39,13 @@ class EventHeads:
         revision: The newest.
         item_rows: (n,) sorted row ids of the items that are there.
         settings_row: Row id of the newest SETTINGS event.
+        shadow_row: Row id of the newest SHADOW event; None when there was none.
     """
 
     revision: int
     item_rows: NDArray[np.int64]
     settings_row: int
+    shadow_row: int | None
 
 
 class EventView:
@@ -66,7 +69,7 @@ class EventView:
         return self._view.latest_version()
 
     def heads(self) -> EventHeads:
-        """Find the newest event of every id, and the newest SETTINGS event.
+        """Find the newest event of every id, and the newest SETTINGS and SHADOW events.
 
         Raises:
             DataLossError: STORE_DAMAGED; an event is missing.
@@ -80,9 +83,15 @@ class EventView:
         # A dict keeps the last value of a key: the newest event of the id. No id is there twice in one revision.
         newest = dict(zip(rows["id"].to_pylist(), range(rows.num_rows), strict=True))
         settings = newest.pop("")  # only SETTINGS events have no id
+        shadow = newest.pop(SHADOW_ID, None)
         places = np.fromiter(newest.values(), dtype=np.int64, count=len(newest))
         live = row_ids[places[ops[places] == Op.UPSERT]]
-        return EventHeads(revision=int(revisions.max()), item_rows=np.sort(live), settings_row=int(row_ids[settings]))
+        return EventHeads(
+            revision=int(revisions.max()),
+            item_rows=np.sort(live),
+            settings_row=int(row_ids[settings]),
+            shadow_row=None if shadow is None else int(row_ids[shadow]),
+        )
 
     def scan(self, columns: Sequence[str], *, op: Op | None = None) -> Iterator[pa.RecordBatch]:
         """Yield every event, or those of one kind, in no particular order, with its row id."""

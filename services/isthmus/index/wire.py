@@ -22,6 +22,7 @@ from isthmus.index.model import (
     StoredDigest,
 )
 from isthmus.index.pair_matching import PairsResult, PairVectors
+from isthmus.index.shadow_tally import ShadowReport, ShadowState
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
 from isthmus.runtime.base.limits import (
@@ -54,6 +55,7 @@ __all__ = [
     "pairs_message",
     "promotion_message",
     "search_message",
+    "shadow_message",
 ]
 
 _MODALITIES: Final[Mapping[Modality, common_pb2.Modality.ValueType]] = {
@@ -71,6 +73,14 @@ _PROMOTION_KINDS: Final[Mapping[PromotionKind, common_pb2.PromotionKind.ValueTyp
     PromotionKind.CREATED: common_pb2.PROMOTION_KIND_CREATED,
     PromotionKind.PROMOTED: common_pb2.PROMOTION_KIND_PROMOTED,
     PromotionKind.ROLLED_BACK: common_pb2.PROMOTION_KIND_ROLLED_BACK,
+}
+_SHADOW_STATES: Final[Mapping[ShadowState, common_pb2.ShadowState.ValueType]] = {
+    ShadowState.OFF: common_pb2.SHADOW_STATE_OFF,
+    ShadowState.BUILDING: common_pb2.SHADOW_STATE_BUILDING,
+    ShadowState.READY: common_pb2.SHADOW_STATE_READY,
+    ShadowState.OVER_BUDGET: common_pb2.SHADOW_STATE_OVER_BUDGET,
+    ShadowState.FAILED: common_pb2.SHADOW_STATE_FAILED,
+    ShadowState.IS_ACTIVE: common_pb2.SHADOW_STATE_IS_ACTIVE,
 }
 
 M = TypeVar("M", bound=Message)
@@ -118,6 +128,31 @@ def collection_message(info: CollectionInfo) -> common_pb2.Collection:
         image_count=info.image_count,
         text_count=info.text_count,
         guard=guard_message(info.settings.guard),
+        shadow_aligner=info.shadow_aligner,
+    )
+
+
+def shadow_message(report: ShadowReport) -> common_pb2.ShadowReport:
+    """Return what a shadow aligner would have changed for the wire."""
+    return common_pb2.ShadowReport(
+        aligner=report.aligner,
+        active_aligner=report.active_aligner,
+        state=_SHADOW_STATES[report.state],
+        revision=report.revision,
+        memory_bytes=report.memory_bytes,
+        memory_limit_bytes=report.memory_limit_bytes,
+        sampled_share=report.sampled_share,
+        requests=report.requests,
+        queries=report.queries,
+        overlap=report.overlap,
+        top1_changed=report.top1_changed,
+        own_share_active=report.own_share_active,
+        own_share_shadow=report.own_share_shadow,
+        active_seconds=report.active_s,
+        shadow_seconds=report.shadow_s,
+        dropped_busy_count=report.dropped.get("busy", 0),
+        dropped_not_built_count=report.dropped.get("not_built", 0),
+        dropped_failed_count=report.dropped.get("failed", 0),
     )
 
 

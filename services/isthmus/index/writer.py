@@ -24,7 +24,7 @@ from isthmus.index.model import (
     StoredDigest,
     UpsertResult,
 )
-from isthmus.index.mutations import Delete, Rollback, SetAligner, prepare_upsert
+from isthmus.index.mutations import Delete, Rollback, SetAligner, SetShadow, prepare_upsert
 from isthmus.index.promotion import PromotionTerms, check_promotion
 from isthmus.index.store_errors import store_errors
 from isthmus.index.writer_lock import WriterLock
@@ -258,6 +258,29 @@ class WriterEngine:
         collection = await self._collection(tenant, name)
         check_request_id(request_id)
         await collection.submit(Rollback(request_id))
+        return collection.info()
+
+    async def set_shadow_aligner(
+        self, tenant: str, name: str, *, aligner: AlignerFiles | None, request_id: str
+    ) -> CollectionInfo:
+        """Compare an aligner with the active one on real searches, or with None stop that. It changes no answer.
+
+        Returns:
+            The collection, at the revision from which searchers know, or a newer one.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            InvalidArgumentError: ARTEFACT_DAMAGED.
+            FailedPreconditionError: ALIGNER_SPACES_MISMATCH.
+            UnavailableError: BACKEND_UNAVAILABLE; the store refused.
+        """
+        collection = await self._collection(tenant, name)
+        check_request_id(request_id)
+        shadow = SetShadow(request_id, "", b"")
+        if aligner is not None:
+            accepted = await self.offload(lambda: accept_aligner(aligner, collection.state.settings))
+            shadow = SetShadow(request_id, accepted.space, pack_aligner(aligner))
+        await collection.submit(shadow)
         return collection.info()
 
     async def promotions(self, tenant: str, name: str) -> PromotionHistory:

@@ -37,6 +37,7 @@ ISSUE_COMMANDS = {
     "align import",
     "align promote",
     "align rollback",
+    "align shadow",
     "aligners list",
     "aligners fit",
     "aligners import",
@@ -398,6 +399,30 @@ def test_who_is_active_and_what_was_forced_is_shown(filled: Isthmus) -> None:
     for arguments in ((), (ALIGNER, "-c", "pets")):
         done = filled("align", "show", *arguments)
         assert (done.status, done.stderr) == (2, "error: name either ALIGNER or --collection (USAGE)\n")
+
+
+def test_a_shadow_is_set_shown_and_taken_off(filled: Isthmus) -> None:
+    """The figures as people read them and as one document; exactly one of the three is asked for."""
+    done = filled("align", "shadow", "--collection", "pets", "--aligner", ALIGNER)
+    for text in (
+        rf"shadow aligner +{ALIGNER}",
+        r"state +a share of the searches is compared",
+        r"compared +40 searches, 50 queries",
+        r"answers in common +75\.0 %",
+        r"best answer changed +50\.0 % of the queries",
+        r"own modality's share +100\.0 % now, 37\.5 % with it",
+        r"time a query +2\.00 ms now, 3\.00 ms with it",
+    ):
+        assert re.search(text, done.stdout), text
+    assert "5.0 % of the searches are chosen; 3 were dropped for load" in done.stderr
+    found = filled("align", "shadow", "-c", "pets", "--show", "--json").json()
+    assert (found["collection"], found["aligner"], found["overlap"], found["state"]) == ("pets", ALIGNER, 0.75, "ready")
+    assert re.search(rf"shadow aligner +{ALIGNER}", filled("collections", "show", "pets").stdout)
+    assert "nothing is compared" in filled("align", "shadow", "-c", "pets", "--off").stdout
+    assert filled("align", "shadow", "-c", "pets", "--show", "--json").json()["overlap"] is None
+    for arguments in ((), ("--off", "--show"), ("--aligner", ALIGNER, "--off")):
+        done = filled("align", "shadow", "-c", "pets", *arguments)
+        assert (done.status, done.stderr) == (2, "error: name one of --aligner, --off and --show (USAGE)\n")
 
 
 def test_aligners_are_listed_fitted_and_promoted(filled: Isthmus) -> None:

@@ -373,6 +373,25 @@ async def test_what_was_active_is_listed(filled: _Both) -> None:
         await filled("list_promotions", "nowhere")
 
 
+async def test_a_shadow_is_set_reported_and_taken_off(filled: _Both, gateway: SmallGateway) -> None:
+    """Figures that nobody has yet are None; the report is asked for as new as this client's own writes."""
+    assert (await filled("shadow_report", "c")).overlap is None
+    made = await filled("set_shadow_aligner", "c", ALIGNER)
+    assert made.shadow_aligner == ALIGNER
+    found = await filled("shadow_report", "c")
+    assert gateway.requests["GetShadowReport"][-1].min_revision == made.revision
+    assert (found.aligner, found.state, found.requests, found.queries) == (ALIGNER, "ready", 40, 50)
+    assert (found.overlap, found.top1_changed, found.own_share_active, found.own_share_shadow) == (
+        0.75,
+        0.5,
+        1.0,
+        0.375,
+    )
+    assert (found.active_s, found.shadow_s, found.dropped_busy_count) == (0.002, 0.003, 3)
+    assert (await filled("set_shadow_aligner", "c", None)).shadow_aligner == ""
+    assert (await filled("shadow_report", "c")).state == "off"
+
+
 async def test_status_says_what_the_mesh_is_made_of(call: _Both) -> None:
     """Encoders, cache, services, default aligner and notices."""
     status = await call("status")

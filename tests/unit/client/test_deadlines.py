@@ -27,6 +27,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "list_aligners": lambda client: client.list_aligners(timeout_s=1e-6),
     "fit_aligner": lambda client: client.fit_aligner("c", aligner_id="a", method="center", timeout_s=1e-6),
     "promote_aligner": lambda client: client.promote_aligner("c", "a", timeout_s=1e-6),
+    "set_shadow_aligner": lambda client: client.set_shadow_aligner("c", "a", timeout_s=1e-6),
+    "shadow_report": lambda client: client.shadow_report("c", timeout_s=1e-6),
     "list_promotions": lambda client: client.list_promotions("c", timeout_s=1e-6),
     "status": lambda client: client.status(timeout_s=1e-6),
 }

@@ -33,6 +33,7 @@ from isthmus.client import (
     PromotionHistory,
     Resume,
     SearchResult,
+    ShadowReport,
     SpacedVector,
     Status,
     Timeouts,
@@ -101,6 +102,8 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.promote_aligner("c", "a", allow_unverified=True), Collection)
         assert_type(client.rollback_aligner("c"), Collection)
         assert_type(client.list_promotions("c"), PromotionHistory)
+        assert_type(client.set_shadow_aligner("c", None), Collection)
+        assert_type(client.shadow_report("c"), ShadowReport)
         assert_type(client.status(), Status)
 
 
@@ -136,4 +139,6 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         assert_type(await client.promote_aligner("c", "a"), Collection)
         assert_type(await client.rollback_aligner("c"), Collection)
         assert_type(await client.list_promotions("c"), PromotionHistory)
+        assert_type(await client.set_shadow_aligner("c", "a"), Collection)
+        assert_type(await client.shadow_report("c"), ShadowReport)
         assert_type(await client.status(), Status)

@@ -12,7 +12,7 @@ from isthmus.core.modality import Modality
 from isthmus.index.events import Answer, Event, Op
 from isthmus.index.group_plan import plan_group
 from isthmus.index.model import NewItem, SpacedVectors, attributes_from_json
-from isthmus.index.mutations import Delete, Mutation, Rollback, SetAligner, Upsert, prepare_upsert
+from isthmus.index.mutations import Delete, Mutation, Rollback, SetAligner, SetShadow, Upsert, prepare_upsert
 from isthmus.index.state import Activation, CollectionState, load_state
 from isthmus.index.store import EventTable
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
@@ -175,6 +175,8 @@ class TestLoadState:
                     mutations.append(_upsert(request_id, items, seed=int(rng.integers(100))))
                 elif rng.random() < 0.9:
                     mutations.append(Delete(request_id, tuple(ids)))
+                elif rng.random() < 0.4:
+                    mutations.append(SetShadow(request_id, f"sh@{group:016x}" if group % 7 else "", b"artefact"))
                 elif rng.random() < 0.6:
                     mutations.append(SetAligner(request_id, f"al@{group:016x}", b"artefact"))
                 else:
@@ -188,6 +190,7 @@ class TestLoadState:
         loaded = load_state(table.view(), ONE_SPACE, request_ids_count=100)
         assert loaded.items == state.items
         assert (loaded.revision, loaded.aligner) == (state.revision, state.aligner)
+        assert loaded.shadow == state.shadow != ""
         assert len(loaded.activations) > 1
         assert loaded.activations == state.activations
         assert {m: loaded.counts[m] for m in Modality} == {m: state.counts[m] for m in Modality}

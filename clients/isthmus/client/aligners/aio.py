@@ -11,7 +11,7 @@ import grpc
 from isthmus.client.aligners import plan
 from isthmus.client.aligners.fit import FitReader
 from isthmus.client.aligners.folder import read_aligner_folder, write_aligner_folder
-from isthmus.client.aligners.results import Aligner, FitProgress, PromotionHistory
+from isthmus.client.aligners.results import Aligner, FitProgress, PromotionHistory, ShadowReport
 from isthmus.client.async_calls import AsyncCalls
 from isthmus.client.channel import new_request_id
 from isthmus.client.collections.results import Collection
@@ -114,3 +114,22 @@ class AsyncAlignerCalls(AsyncCalls):
     async def list_promotions(self, collection: str, *, timeout_s: float | None = None) -> PromotionHistory:
         """List what was the active aligner of a collection. As `Client.list_promotions`."""
         return await self._run(plan.list_promotions(self._planner, collection), timeout_s)
+
+    async def set_shadow_aligner(
+        self,
+        collection: str,
+        aligner: str | None,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Collection:
+        """Compare an aligner with the active one on real searches, or stop. As `Client.set_shadow_aligner`."""
+        return await self._run(
+            plan.set_shadow_aligner(self._planner, collection, aligner, request_id=request_id), timeout_s
+        )
+
+    async def shadow_report(
+        self, collection: str, *, min_revision: int | None = None, timeout_s: float | None = None
+    ) -> ShadowReport:
+        """Say what a shadow aligner would have changed. As `Client.shadow_report`."""
+        return await self._run(plan.shadow_report(self._planner, collection, min_revision=min_revision), timeout_s)

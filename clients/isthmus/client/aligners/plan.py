@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isthmus.client.aligners import decode
-from isthmus.client.aligners.results import Aligner, PromotionHistory
+from isthmus.client.aligners.results import Aligner, PromotionHistory, ShadowReport
 from isthmus.client.channel import new_request_id
 from isthmus.client.collections.decode import collection as collection_of
 from isthmus.client.collections.plan import written
@@ -24,6 +24,8 @@ __all__ = [
     "list_promotions",
     "promote_aligner",
     "rollback_aligner",
+    "set_shadow_aligner",
+    "shadow_report",
 ]
 
 
@@ -95,6 +97,26 @@ def rollback_aligner(planner: Planner, collection: str, *, request_id: str | Non
     return planner.plan(
         "RollbackAligner", [request], lambda answers: written(planner, collection_of(answers[0].collection))
     )
+
+
+def set_shadow_aligner(
+    planner: Planner, collection: str, aligner: str | None, *, request_id: str | None
+) -> Plan[Collection]:
+    """Plan the setting of a shadow aligner; None takes it off."""
+    request = gateway_service_pb2.SetShadowAlignerRequest(
+        collection=collection, aligner=aligner or "", request_id=request_id or new_request_id()
+    )
+    return planner.plan(
+        "SetShadowAligner", [request], lambda answers: written(planner, collection_of(answers[0].collection))
+    )
+
+
+def shadow_report(planner: Planner, collection: str, *, min_revision: int | None) -> Plan[ShadowReport]:
+    """Plan the report of a shadow aligner."""
+    request = gateway_service_pb2.GetShadowReportRequest(
+        collection=collection, min_revision=planner.revisions.least(collection, min_revision)
+    )
+    return planner.plan("GetShadowReport", [request], lambda answers: decode.shadow_report(answers[0].report))
 
 
 def list_promotions(planner: Planner, collection: str) -> Plan[PromotionHistory]:

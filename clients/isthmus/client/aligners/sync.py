@@ -10,7 +10,7 @@ import grpc
 from isthmus.client.aligners import plan
 from isthmus.client.aligners.fit import FitReader
 from isthmus.client.aligners.folder import read_aligner_folder, write_aligner_folder
-from isthmus.client.aligners.results import Aligner, FitProgress, PromotionHistory
+from isthmus.client.aligners.results import Aligner, FitProgress, PromotionHistory, ShadowReport
 from isthmus.client.calls import Calls
 from isthmus.client.channel import new_request_id
 from isthmus.client.collections.results import Collection
@@ -194,3 +194,41 @@ class AlignerCalls(Calls):
             IsthmusError: the call failed otherwise.
         """
         return self._run(plan.list_promotions(self._planner, collection), timeout_s)
+
+    def set_shadow_aligner(
+        self,
+        collection: str,
+        aligner: str | None,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Collection:
+        """Compare an aligner with the active one on a share of the real searches, or stop that. Changes no answer.
+
+        Args:
+            collection: The collection.
+            aligner: `aligner_id@revision`, or `aligner_id` for its newest revision; None stops comparing.
+            request_id: Names this mutation.
+            timeout_s: Deadline.
+
+        Raises:
+            FailedPreconditionError: ALIGNER_SPACES_MISMATCH.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(plan.set_shadow_aligner(self._planner, collection, aligner, request_id=request_id), timeout_s)
+
+    def shadow_report(
+        self, collection: str, *, min_revision: int | None = None, timeout_s: float | None = None
+    ) -> ShadowReport:
+        """Say what a collection's shadow aligner would have changed, as far as the searcher that is asked has compared.
+
+        Args:
+            collection: The collection.
+            min_revision: Answer from at least this revision; None means the newest this client wrote.
+            timeout_s: Deadline.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            IsthmusError: the call failed otherwise.
+        """
+        return self._run(plan.shadow_report(self._planner, collection, min_revision=min_revision), timeout_s)

@@ -23,4 +23,5 @@ def collection(message: common_pb2.Collection) -> Collection:
         image_count=message.image_count,
         text_count=message.text_count,
         guard=GuardLimits(**{field.name: value for field, value in message.guard.ListFields()}),
+        shadow_aligner=message.shadow_aligner,
     )

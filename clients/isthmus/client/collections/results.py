@@ -35,3 +35,5 @@ class Collection:
     """Live texts."""
     guard: GuardLimits
     """What an aligner may cost it."""
+    shadow_aligner: str = ""
+    """The aligner that is compared with the active one on real searches; empty when there is none."""

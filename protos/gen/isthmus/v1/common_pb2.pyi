@@ -92,6 +92,46 @@ TRUNCATION_REFUSE: Truncation.ValueType  # 2
 """Refuse the item with reason TEXT_TOO_LONG."""
 Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
 
+class _ShadowState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShadowStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShadowState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHADOW_STATE_UNSPECIFIED: _ShadowState.ValueType  # 0
+    """Should not be used."""
+    SHADOW_STATE_OFF: _ShadowState.ValueType  # 1
+    """There is none, or this searcher compares none."""
+    SHADOW_STATE_BUILDING: _ShadowState.ValueType  # 2
+    """Its structures are being built."""
+    SHADOW_STATE_READY: _ShadowState.ValueType  # 3
+    """A share of the searches is compared."""
+    SHADOW_STATE_OVER_BUDGET: _ShadowState.ValueType  # 4
+    """Its structures do not fit the memory that shadows may take."""
+    SHADOW_STATE_FAILED: _ShadowState.ValueType  # 5
+    """Its structures could not be built; the searcher's log says why, and it tries again."""
+    SHADOW_STATE_IS_ACTIVE: _ShadowState.ValueType  # 6
+    """It was promoted: there is nothing to compare."""
+
+class ShadowState(_ShadowState, metaclass=_ShadowStateEnumTypeWrapper):
+    """What a searcher does with a collection's shadow aligner."""
+
+SHADOW_STATE_UNSPECIFIED: ShadowState.ValueType  # 0
+"""Should not be used."""
+SHADOW_STATE_OFF: ShadowState.ValueType  # 1
+"""There is none, or this searcher compares none."""
+SHADOW_STATE_BUILDING: ShadowState.ValueType  # 2
+"""Its structures are being built."""
+SHADOW_STATE_READY: ShadowState.ValueType  # 3
+"""A share of the searches is compared."""
+SHADOW_STATE_OVER_BUDGET: ShadowState.ValueType  # 4
+"""Its structures do not fit the memory that shadows may take."""
+SHADOW_STATE_FAILED: ShadowState.ValueType  # 5
+"""Its structures could not be built; the searcher's log says why, and it tries again."""
+SHADOW_STATE_IS_ACTIVE: ShadowState.ValueType  # 6
+"""It was promoted: there is nothing to compare."""
+Global___ShadowState: _TypeAlias = ShadowState  # noqa: Y015
+
 class _PromotionKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -524,6 +564,7 @@ class Collection(_message.Message):
     IMAGE_COUNT_FIELD_NUMBER: _builtins.int
     TEXT_COUNT_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
+    SHADOW_ALIGNER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -544,6 +585,8 @@ class Collection(_message.Message):
     """Output only. Live image items."""
     text_count: _builtins.int
     """Output only. Live text items."""
+    shadow_aligner: _builtins.str
+    """Output only. The aligner that is compared with the active one on real searches; empty when there is none."""
     @_builtins.property
     def guard(self) -> Global___GuardLimits:
         """Output only. What an aligner may cost it."""
@@ -562,14 +605,130 @@ class Collection(_message.Message):
         image_count: _builtins.int = ...,
         text_count: _builtins.int = ...,
         guard: Global___GuardLimits | None = ...,
+        shadow_aligner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "revision", b"revision", "store_thumbnails", b"store_thumbnails", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "revision", b"revision", "shadow_aligner", b"shadow_aligner", "store_thumbnails", b"store_thumbnails", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class ShadowReport(_message.Message):
+    """What a shadow aligner would have changed, as far as one searcher has compared since these two aligners are there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    ACTIVE_ALIGNER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    SAMPLED_SHARE_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    TOP1_CHANGED_FIELD_NUMBER: _builtins.int
+    OWN_SHARE_ACTIVE_FIELD_NUMBER: _builtins.int
+    OWN_SHARE_SHADOW_FIELD_NUMBER: _builtins.int
+    ACTIVE_SECONDS_FIELD_NUMBER: _builtins.int
+    SHADOW_SECONDS_FIELD_NUMBER: _builtins.int
+    DROPPED_BUSY_COUNT_FIELD_NUMBER: _builtins.int
+    DROPPED_NOT_BUILT_COUNT_FIELD_NUMBER: _builtins.int
+    DROPPED_FAILED_COUNT_FIELD_NUMBER: _builtins.int
+    aligner: _builtins.str
+    """Output only. The shadow aligner, `aligner_id@revision`; empty when there is none."""
+    active_aligner: _builtins.str
+    """Output only. The active aligner; empty when there is none."""
+    state: Global___ShadowState.ValueType
+    """Output only. What the searcher does with it."""
+    revision: _builtins.int
+    """Output only. Revision of the items that are compared; 0 when nothing is built."""
+    memory_bytes: _builtins.int
+    """Output only. Bytes that its structures take, or would take."""
+    memory_limit_bytes: _builtins.int
+    """Output only. Bytes that the shadows of all collections of the searcher may take."""
+    sampled_share: _builtins.float
+    """Output only. Share of the searches that are chosen, in [0, 1]."""
+    requests: _builtins.int
+    """Output only. Searches that were compared."""
+    queries: _builtins.int
+    """Output only. Queries that were compared, at most 8 of a search."""
+    overlap: _builtins.float
+    """Output only. Mean share of a query's answers that both aligners give, in [0, 1]; unset before the first query."""
+    top1_changed: _builtins.float
+    """Output only. Share of queries whose best answer differs, in [0, 1]; unset before the first query."""
+    own_share_active: _builtins.float
+    """Output only. Mean share of the query's modality among the active aligner's answers, in [0, 1]; unset before the
+    first query over both modalities.
+    """
+    own_share_shadow: _builtins.float
+    """Output only. The same of the shadow aligner's answers."""
+    active_seconds: _builtins.float
+    """Output only. Mean seconds to align and search a query under the active aligner; unset before the first query."""
+    shadow_seconds: _builtins.float
+    """Output only. The same under the shadow aligner, by the same thread."""
+    dropped_busy_count: _builtins.int
+    """Output only. Searches that were chosen and dropped because the searcher was busy."""
+    dropped_not_built_count: _builtins.int
+    """Output only. Searches that were chosen while nothing was built."""
+    dropped_failed_count: _builtins.int
+    """Output only. Searches that were chosen and could not be compared."""
+    def __init__(
+        self,
+        *,
+        aligner: _builtins.str = ...,
+        active_aligner: _builtins.str = ...,
+        state: Global___ShadowState.ValueType = ...,
+        revision: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        memory_limit_bytes: _builtins.int = ...,
+        sampled_share: _builtins.float = ...,
+        requests: _builtins.int = ...,
+        queries: _builtins.int = ...,
+        overlap: _builtins.float | None = ...,
+        top1_changed: _builtins.float | None = ...,
+        own_share_active: _builtins.float | None = ...,
+        own_share_shadow: _builtins.float | None = ...,
+        active_seconds: _builtins.float | None = ...,
+        shadow_seconds: _builtins.float | None = ...,
+        dropped_busy_count: _builtins.int = ...,
+        dropped_not_built_count: _builtins.int = ...,
+        dropped_failed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active_seconds", b"_active_seconds", "_overlap", b"_overlap", "_own_share_active", b"_own_share_active", "_own_share_shadow", b"_own_share_shadow", "_shadow_seconds", b"_shadow_seconds", "_top1_changed", b"_top1_changed", "active_seconds", b"active_seconds", "overlap", b"overlap", "own_share_active", b"own_share_active", "own_share_shadow", b"own_share_shadow", "shadow_seconds", b"shadow_seconds", "top1_changed", b"top1_changed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_seconds", b"_active_seconds", "_overlap", b"_overlap", "_own_share_active", b"_own_share_active", "_own_share_shadow", b"_own_share_shadow", "_shadow_seconds", b"_shadow_seconds", "_top1_changed", b"_top1_changed", "active_aligner", b"active_aligner", "active_seconds", b"active_seconds", "aligner", b"aligner", "dropped_busy_count", b"dropped_busy_count", "dropped_failed_count", b"dropped_failed_count", "dropped_not_built_count", b"dropped_not_built_count", "memory_bytes", b"memory_bytes", "memory_limit_bytes", b"memory_limit_bytes", "overlap", b"overlap", "own_share_active", b"own_share_active", "own_share_shadow", b"own_share_shadow", "queries", b"queries", "requests", b"requests", "revision", b"revision", "sampled_share", b"sampled_share", "shadow_seconds", b"shadow_seconds", "state", b"state", "top1_changed", b"top1_changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__active_seconds: _TypeAlias = _typing.Literal["active_seconds"]  # noqa: Y015
+    _WhichOneofArgType__active_seconds: _TypeAlias = _typing.Literal["_active_seconds", b"_active_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__overlap: _TypeAlias = _typing.Literal["overlap"]  # noqa: Y015
+    _WhichOneofArgType__overlap: _TypeAlias = _typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
+    _WhichOneofReturnType__own_share_active: _TypeAlias = _typing.Literal["own_share_active"]  # noqa: Y015
+    _WhichOneofArgType__own_share_active: _TypeAlias = _typing.Literal["_own_share_active", b"_own_share_active"]  # noqa: Y015
+    _WhichOneofReturnType__own_share_shadow: _TypeAlias = _typing.Literal["own_share_shadow"]  # noqa: Y015
+    _WhichOneofArgType__own_share_shadow: _TypeAlias = _typing.Literal["_own_share_shadow", b"_own_share_shadow"]  # noqa: Y015
+    _WhichOneofReturnType__shadow_seconds: _TypeAlias = _typing.Literal["shadow_seconds"]  # noqa: Y015
+    _WhichOneofArgType__shadow_seconds: _TypeAlias = _typing.Literal["_shadow_seconds", b"_shadow_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__top1_changed: _TypeAlias = _typing.Literal["top1_changed"]  # noqa: Y015
+    _WhichOneofArgType__top1_changed: _TypeAlias = _typing.Literal["_top1_changed", b"_top1_changed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active_seconds) -> _WhichOneofReturnType__active_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__own_share_active) -> _WhichOneofReturnType__own_share_active | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__own_share_shadow) -> _WhichOneofReturnType__own_share_shadow | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shadow_seconds) -> _WhichOneofReturnType__shadow_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top1_changed) -> _WhichOneofReturnType__top1_changed | None: ...
+
+Global___ShadowReport: _TypeAlias = ShadowReport  # noqa: Y015
 
 @_typing.final
 class Aligner(_message.Message):

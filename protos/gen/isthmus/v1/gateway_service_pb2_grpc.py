@@ -140,6 +140,16 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.FromString,
                 _registered_method=True)
+        self.SetShadowAligner = channel.unary_unary(
+                '/isthmus.v1.GatewayService/SetShadowAligner',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.SetShadowAlignerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.SetShadowAlignerResponse.FromString,
+                _registered_method=True)
+        self.GetShadowReport = channel.unary_unary(
+                '/isthmus.v1.GatewayService/GetShadowReport',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetShadowReportRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.GetShadowReportResponse.FromString,
+                _registered_method=True)
         self.ListPromotions = channel.unary_unary(
                 '/isthmus.v1.GatewayService/ListPromotions',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsRequest.SerializeToString,
@@ -306,6 +316,20 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetShadowAligner(self, request, context):
+        """Compare an aligner with the active one on a share of the real searches, or stop that. Changes no answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetShadowReport(self, request, context):
+        """Say what a collection's shadow aligner would have changed, as far as the searcher that is asked has compared.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPromotions(self, request, context):
         """List what was the active aligner of a collection, since when, and which promotion was forced and why.
         """
@@ -427,6 +451,16 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.RollbackAligner,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.SerializeToString,
+            ),
+            'SetShadowAligner': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShadowAligner,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.SetShadowAlignerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.SetShadowAlignerResponse.SerializeToString,
+            ),
+            'GetShadowReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShadowReport,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.GetShadowReportRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetShadowReportResponse.SerializeToString,
             ),
             'ListPromotions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPromotions,
@@ -1007,6 +1041,60 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/RollbackAligner',
             isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.RollbackAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShadowAligner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/SetShadowAligner',
+            isthmus_dot_v1_dot_gateway__service__pb2.SetShadowAlignerRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.SetShadowAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShadowReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/GetShadowReport',
+            isthmus_dot_v1_dot_gateway__service__pb2.GetShadowReportRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.GetShadowReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

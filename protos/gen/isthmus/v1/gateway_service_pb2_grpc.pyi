@@ -80,6 +80,10 @@ class GatewayServiceStub:
     """
     RollbackAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]
     """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
+    SetShadowAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.SetShadowAlignerRequest, _gateway_service_pb2.SetShadowAlignerResponse]
+    """Compare an aligner with the active one on a share of the real searches, or stop that. Changes no answer."""
+    GetShadowReport: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetShadowReportRequest, _gateway_service_pb2.GetShadowReportResponse]
+    """Say what a collection's shadow aligner would have changed, as far as the searcher that is asked has compared."""
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListPromotionsRequest, _gateway_service_pb2.ListPromotionsResponse]
     """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]
@@ -137,6 +141,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     RollbackAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.RollbackAlignerRequest, _gateway_service_pb2.RollbackAlignerResponse]  # type: ignore[assignment]
     """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
+    SetShadowAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.SetShadowAlignerRequest, _gateway_service_pb2.SetShadowAlignerResponse]  # type: ignore[assignment]
+    """Compare an aligner with the active one on a share of the real searches, or stop that. Changes no answer."""
+    GetShadowReport: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetShadowReportRequest, _gateway_service_pb2.GetShadowReportResponse]  # type: ignore[assignment]
+    """Say what a collection's shadow aligner would have changed, as far as the searcher that is asked has compared."""
     ListPromotions: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListPromotionsRequest, _gateway_service_pb2.ListPromotionsResponse]  # type: ignore[assignment]
     """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -317,6 +325,22 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.RollbackAlignerResponse, _abc.Awaitable[_gateway_service_pb2.RollbackAlignerResponse]]:
         """Make the aligner before the active one active again, byte for byte; each call goes one further back."""
+
+    @_abc_1.abstractmethod
+    def SetShadowAligner(
+        self,
+        request: _gateway_service_pb2.SetShadowAlignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.SetShadowAlignerResponse, _abc.Awaitable[_gateway_service_pb2.SetShadowAlignerResponse]]:
+        """Compare an aligner with the active one on a share of the real searches, or stop that. Changes no answer."""
+
+    @_abc_1.abstractmethod
+    def GetShadowReport(
+        self,
+        request: _gateway_service_pb2.GetShadowReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.GetShadowReportResponse, _abc.Awaitable[_gateway_service_pb2.GetShadowReportResponse]]:
+        """Say what a collection's shadow aligner would have changed, as far as the searcher that is asked has compared."""
 
     @_abc_1.abstractmethod
     def ListPromotions(

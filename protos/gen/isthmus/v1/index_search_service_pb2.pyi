@@ -396,3 +396,53 @@ class IndexSearchServiceMatchPairsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexSearchServiceMatchPairsResponse: _TypeAlias = IndexSearchServiceMatchPairsResponse  # noqa: Y015
+
+@_typing.final
+class IndexSearchServiceGetShadowReportRequest(_message.Message):
+    """Whose shadow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. Answer from at least this revision."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexSearchServiceGetShadowReportRequest: _TypeAlias = IndexSearchServiceGetShadowReportRequest  # noqa: Y015
+
+@_typing.final
+class IndexSearchServiceGetShadowReportResponse(_message.Message):
+    """The comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> _common_pb2.ShadowReport:
+        """Output only. The report."""
+
+    def __init__(
+        self,
+        *,
+        report: _common_pb2.ShadowReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexSearchServiceGetShadowReportResponse: _TypeAlias = IndexSearchServiceGetShadowReportResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetItemsResponse.FromString,
                 _registered_method=True)
+        self.GetShadowReport = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/GetShadowReport',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportResponse.FromString,
+                _registered_method=True)
         self.ReadItems = channel.unary_stream(
                 '/isthmus.v1.IndexSearchService/ReadItems',
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.SerializeToString,
@@ -82,6 +87,13 @@ class IndexSearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetShadowReport(self, request, context):
+        """Say what the collection's shadow aligner would have changed, as far as this searcher has compared.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadItems(self, request, context):
         """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner.
         """
@@ -106,6 +118,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.GetItems,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetItemsResponse.SerializeToString,
+            ),
+            'GetShadowReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShadowReport,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportResponse.SerializeToString,
             ),
             'ReadItems': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadItems,
@@ -195,6 +212,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/GetItems',
             isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShadowReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/GetShadowReport',
+            isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class IndexSearchServiceStub:
     """Judge pairs of raw vectors by the snapshot's aligner and calibration."""
     GetItems: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetItemsRequest, _index_search_service_pb2.IndexSearchServiceGetItemsResponse]
     """Get items by id."""
+    GetShadowReport: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetShadowReportRequest, _index_search_service_pb2.IndexSearchServiceGetShadowReportResponse]
+    """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
     ReadItems: _grpc.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
 
@@ -53,6 +55,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     """Judge pairs of raw vectors by the snapshot's aligner and calibration."""
     GetItems: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetItemsRequest, _index_search_service_pb2.IndexSearchServiceGetItemsResponse]  # type: ignore[assignment]
     """Get items by id."""
+    GetShadowReport: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetShadowReportRequest, _index_search_service_pb2.IndexSearchServiceGetShadowReportResponse]  # type: ignore[assignment]
+    """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
     ReadItems: _aio.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]  # type: ignore[assignment]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
 
@@ -82,6 +86,14 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_search_service_pb2.IndexSearchServiceGetItemsResponse, _abc.Awaitable[_index_search_service_pb2.IndexSearchServiceGetItemsResponse]]:
         """Get items by id."""
+
+    @_abc_1.abstractmethod
+    def GetShadowReport(
+        self,
+        request: _index_search_service_pb2.IndexSearchServiceGetShadowReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.IndexSearchServiceGetShadowReportResponse, _abc.Awaitable[_index_search_service_pb2.IndexSearchServiceGetShadowReportResponse]]:
+        """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
 
     @_abc_1.abstractmethod
     def ReadItems(

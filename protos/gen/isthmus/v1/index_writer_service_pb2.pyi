@@ -691,3 +691,59 @@ class IndexWriterServiceListPromotionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWriterServiceListPromotionsResponse: _TypeAlias = IndexWriterServiceListPromotionsResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceSetShadowAlignerRequest(_message.Message):
+    """An aligner to compare with the active one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    @_builtins.property
+    def aligner(self) -> _common_pb2.AlignerArtefact:
+        """Optional. The aligner; it must accept the collection's raw spaces. Unset stops comparing."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        aligner: _common_pb2.AlignerArtefact | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceSetShadowAlignerRequest: _TypeAlias = IndexWriterServiceSetShadowAlignerRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceSetShadowAlignerResponse(_message.Message):
+    """Searchers follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> _common_pb2.Collection:
+        """Output only. The collection, at its new revision."""
+
+    def __init__(
+        self,
+        *,
+        collection: _common_pb2.Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceSetShadowAlignerResponse: _TypeAlias = IndexWriterServiceSetShadowAlignerResponse  # noqa: Y015

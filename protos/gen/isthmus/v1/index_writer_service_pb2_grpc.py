@@ -80,6 +80,11 @@ class IndexWriterServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.FromString,
                 _registered_method=True)
+        self.SetShadowAligner = channel.unary_unary(
+                '/isthmus.v1.IndexWriterService/SetShadowAligner',
+                request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetShadowAlignerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetShadowAlignerResponse.FromString,
+                _registered_method=True)
         self.ListPromotions = channel.unary_unary(
                 '/isthmus.v1.IndexWriterService/ListPromotions',
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.SerializeToString,
@@ -154,6 +159,13 @@ class IndexWriterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetShadowAligner(self, request, context):
+        """Compare an aligner with the active one on real searches, or stop that. Changes no answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPromotions(self, request, context):
         """List what was the active aligner of a collection, since when, and which promotion was forced.
         """
@@ -208,6 +220,11 @@ def add_IndexWriterServiceServicer_to_server(servicer, server):
                     servicer.RollbackAligner,
                     request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.SerializeToString,
+            ),
+            'SetShadowAligner': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShadowAligner,
+                    request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetShadowAlignerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetShadowAlignerResponse.SerializeToString,
             ),
             'ListPromotions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPromotions,
@@ -459,6 +476,33 @@ class IndexWriterService(object):
             '/isthmus.v1.IndexWriterService/RollbackAligner',
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerRequest.SerializeToString,
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRollbackAlignerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShadowAligner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexWriterService/SetShadowAligner',
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetShadowAlignerRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetShadowAlignerResponse.FromString,
             options,
             channel_credentials,
             insecure,

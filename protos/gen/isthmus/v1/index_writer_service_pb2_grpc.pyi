@@ -51,6 +51,8 @@ class IndexWriterServiceStub:
     """Make an aligner the active one of a collection."""
     RollbackAligner: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest, _index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]
     """Make the aligner before the active one active again."""
+    SetShadowAligner: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetShadowAlignerRequest, _index_writer_service_pb2.IndexWriterServiceSetShadowAlignerResponse]
+    """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
 
@@ -77,6 +79,8 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Make an aligner the active one of a collection."""
     RollbackAligner: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerRequest, _index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]  # type: ignore[assignment]
     """Make the aligner before the active one active again."""
+    SetShadowAligner: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetShadowAlignerRequest, _index_writer_service_pb2.IndexWriterServiceSetShadowAlignerResponse]  # type: ignore[assignment]
+    """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]  # type: ignore[assignment]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
 
@@ -154,6 +158,14 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceRollbackAlignerResponse]]:
         """Make the aligner before the active one active again."""
+
+    @_abc_1.abstractmethod
+    def SetShadowAligner(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceSetShadowAlignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceSetShadowAlignerResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceSetShadowAlignerResponse]]:
+        """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
 
     @_abc_1.abstractmethod
     def ListPromotions(

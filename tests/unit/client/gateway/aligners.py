@@ -73,6 +73,44 @@ class Aligners(Script):
         collection.aligner = ""
         return gateway_service_pb2.RollbackAlignerResponse(collection=collection)
 
+    async def SetShadowAligner(self, request: gateway_service_pb2.SetShadowAlignerRequest, _context: Any) -> Any:
+        """Write it into the collection."""
+        await self._enter("SetShadowAligner", request)
+        collection = self._collection(request.collection)
+        collection.revision += 1
+        collection.shadow_aligner = request.aligner
+        return gateway_service_pb2.SetShadowAlignerResponse(collection=collection)
+
+    async def GetShadowReport(self, request: gateway_service_pb2.GetShadowReportRequest, _context: Any) -> Any:
+        """Tell of a comparison that is under way where there is a shadow."""
+        await self._enter("GetShadowReport", request)
+        collection = self._collection(request.collection)
+        report = common_pb2.ShadowReport(
+            active_aligner=collection.aligner,
+            state=common_pb2.SHADOW_STATE_OFF,
+            memory_limit_bytes=1 << 30,
+            sampled_share=0.05,
+        )
+        if collection.shadow_aligner:
+            report.MergeFrom(
+                common_pb2.ShadowReport(
+                    aligner=collection.shadow_aligner,
+                    state=common_pb2.SHADOW_STATE_READY,
+                    revision=collection.revision,
+                    memory_bytes=2_000_000,
+                    requests=40,
+                    queries=50,
+                    overlap=0.75,
+                    top1_changed=0.5,
+                    own_share_active=1.0,
+                    own_share_shadow=0.375,
+                    active_seconds=0.002,
+                    shadow_seconds=0.003,
+                    dropped_busy_count=3,
+                )
+            )
+        return gateway_service_pb2.GetShadowReportResponse(report=report)
+
     async def ListPromotions(self, request: gateway_service_pb2.ListPromotionsRequest, _context: Any) -> Any:
         """Tell of one that was forced, and of the creation before it."""
         await self._enter("ListPromotions", request)
