@@ -72,6 +72,29 @@ async def test_after_a_rollback_every_answer_is_as_before_the_promotion(tmp_path
     assert reader.aligner == identity(fitted_calibration())
 
 
+async def test_equal_scores_come_in_one_order_however_the_collection_came_to_be_read(tmp_path: Path) -> None:
+    """Forty copies of one vector, stored in eight mutations, fill more than the list: the first twenty ids, in order.
+
+    Followed mutation by mutation, built anew after a promotion and a rollback, and read at once by another searcher.
+    """
+    rows, queries = vectors(1, 1), vectors(2, 1)
+    ids = [f"i{n:02}" for n in np.random.default_rng(0).permutation(40)]
+    async with running_writer(tmp_path) as writer:
+        async with running_searcher(tmp_path) as searcher:
+            await create(writer, aligner=identity(fitted_calibration()))
+            for start in range(0, 40, 5):
+                stored = await upsert(writer, images(ids[start : start + 5]), np.repeat(rows, 5, axis=0))
+                await _search(searcher, queries, stored.revision)
+            before = await _search(searcher, queries, stored.revision)
+            await writer.set_aligner(TENANT, "things", aligner=center(), terms=UNVERIFIED, request_id=request_id())
+            rolled_back = await writer.rollback_aligner(TENANT, "things", request_id=request_id())
+            after = await _search(searcher, queries, rolled_back.revision)
+        async with running_searcher(tmp_path) as other:
+            anew = await _search(other, queries, rolled_back.revision)
+    assert [found.item.id for found in before.neighbors[0]] == sorted(ids)[:20]
+    assert _answers(after) == _answers(before) == _answers(anew)
+
+
 async def test_a_rollback_outlives_the_writer_and_goes_back_to_none(tmp_path: Path) -> None:
     """A writer that starts anew knows what came before; the same request id is applied once, at the bottom it ends."""
     async with running_writer(tmp_path) as writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
 __all__ = ["rank_snapshot", "search_snapshot"]
+
+_SPARE_MAX_COUNT: Final = 1_024
+"""Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
+as their rows lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +162,47 @@ def _calibrated(
 def _best_of(
     parts: Sequence[LiveSegment], queries: NDArray[np.float32], top_k: int, where: Filter | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Search every segment and keep the best, best first; equal scores keep the order of segments and rows."""
+    """Search every segment and keep the best, best first; equal scores are in the order of their items' ids.
+
+    How rows lie in segments depends on how a collection came to be read: by and by, or at once after a promotion, a
+    rollback or a restart. Its answers must not.
+    """
     if not parts:
         empty = np.empty((len(queries), 0), dtype=np.int64)
         return empty.astype(np.float32), empty, empty
-    found = [part.search(queries, top_k, where) for part in parts]
+    # One more than wanted shows whether the last place is contested; then all who contest it are needed.
+    spare = 1
+    scores, numbers, rows = _nearest(parts, queries, top_k + spare, where)
+    while _contested(scores, top_k, top_k + spare) and spare < _SPARE_MAX_COUNT:
+        spare = min(8 * spare, _SPARE_MAX_COUNT)
+        scores, numbers, rows = _nearest(parts, queries, top_k + spare, where)
+    tied = (scores[:, 1:] == scores[:, :-1]) & (scores[:, 1:] > -np.inf)
+    for query in np.flatnonzero(tied[:, :top_k].any(axis=1)).tolist():
+        places = zip(numbers[query].tolist(), rows[query].tolist(), strict=True)
+        ids = [parts[number].segment.id_at(row) if row >= 0 else "" for number, row in places]
+        order = sorted(range(len(ids)), key=lambda place: (-scores[query, place], ids[place]))
+        scores[query], numbers[query], rows[query] = scores[query][order], numbers[query][order], rows[query][order]
+    return scores[:, :top_k], numbers[:, :top_k], rows[:, :top_k]
+
+
+def _nearest(
+    parts: Sequence[LiveSegment], queries: NDArray[np.float32], count: int, where: Filter | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return scores, segments and rows of the best of all segments, best first, (n, at most count)."""
+    found = [part.search(queries, count, where) for part in parts]
     scores = np.concatenate([scores for scores, _ in found], axis=1)
     rows = np.concatenate([rows for _, rows in found], axis=1)
     numbers = np.concatenate([np.full(rows.shape[1], number) for number, (_, rows) in enumerate(found)])
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-    return (
-        np.take_along_axis(scores, order, axis=1),
-        numbers[order],
-        np.take_along_axis(rows, order, axis=1),
-    )
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(scores, order, axis=1), numbers[order], np.take_along_axis(rows, order, axis=1)
+
+
+def _contested(scores: NDArray[np.float32], top_k: int, count: int) -> bool:
+    """Return whether there may be more items of the score that holds the last place wanted, beyond those at hand."""
+    if scores.shape[1] < count:
+        return False
+    last = scores[:, -1]
+    return bool(((scores[:, top_k - 1] == last) & (last > -np.inf)).any())
 
 
 def _merge(snapshot: Snapshot, found: Sequence[_Candidates], query: int, top_k: int) -> tuple[Neighbor, ...]:
