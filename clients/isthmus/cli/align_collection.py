@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from isthmus.cli.detail_tables import show_details
+from isthmus.cli.details import DetailOptions, gain_options, read_details, slice_options
 from isthmus.cli.failures import UsageError, reporting
 from isthmus.cli.options import connect
 from isthmus.cli.output import facts, note, percent, print_json, print_table, table
@@ -61,12 +63,28 @@ def fit_collection(
 
 
 def verify_collection(
-    collection: str, aligner: str, *, seed: int, report: Path | None, address: str | None, json: bool
+    collection: str,
+    aligner: str,
+    *,
+    asked: DetailOptions,
+    seed: int,
+    report: Path | None,
+    address: str | None,
+    json: bool,
 ) -> None:
     """Judge an aligner on the collection's held-out pairs."""
-    with reporting(as_json=json), connect(address) as client:
+    with reporting(as_json=json):
         require_folder(report)
-        found = client.verify_aligner(collection, aligner, seed=seed, page=report is not None)
+        details = read_details(asked)
+        with connect(address) as client:
+            found = client.verify_aligner(
+                collection,
+                aligner,
+                slices=slice_options(details),
+                gains=gain_options(details),
+                seed=seed,
+                page=report is not None,
+            )
         if json:
             print_json(_document(found))
         else:
@@ -75,6 +93,7 @@ def verify_collection(
             rows = [("before", *_row(figures["before"])), (found.method, *_row(figures["after"]))]
             print_table(table("", *_COLUMNS, right=_COLUMNS), rows)
             _tell_guard("the guard", found)
+            show_details(figures)
         if report is not None:
             write_page(report, found.page)
 

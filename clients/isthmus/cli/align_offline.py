@@ -17,6 +17,7 @@ from isthmus.cli.align_collection import (
 )
 from isthmus.cli.detail_tables import show_details
 from isthmus.cli.details import (
+    DetailOptions,
     Details,
     Gains,
     GainsModality,
@@ -162,8 +163,16 @@ def verify(
 
     By slices it shows where it helps and where it costs; a table of gains says what that is worth.
     """
+    asked = DetailOptions(
+        attribute=slice_attribute,
+        caption_length=slice_caption_length,
+        queries=queries,
+        gains=gains,
+        top_k=top_k,
+        searched=gains_modality,
+    )
     if collection is not None and embeddings is None:
-        verify_collection(collection, aligner, seed=seed, report=report, address=address, json=json)
+        verify_collection(collection, aligner, asked=asked, seed=seed, report=report, address=address, json=json)
         return
     with reporting(as_json=json), numerics("`isthmus align verify`"):
         embeddings = one_file(embeddings, collection)
@@ -172,14 +181,7 @@ def verify(
         from isthmus.core.guard import GuardLimits
         from isthmus.core.recipe import verify_artefact
 
-        details = read_details(
-            attribute=slice_attribute,
-            caption_length=slice_caption_length,
-            queries=queries,
-            gains=gains,
-            top_k=top_k,
-            searched=gains_modality,
-        )
+        details = read_details(asked)
         artefact = Artefact.load(Path(aligner))
         pairs = _pairs(embeddings, image_space, text_space, artefact=artefact, details=details)
         learned, judged = (pairs, pairs) if all_pairs else pairs.split()

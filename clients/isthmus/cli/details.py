@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from isthmus.cli.embeddings import PairedEmbeddings
 from isthmus.cli.failures import CommandError
 from isthmus.cli.local import unreadable
+from isthmus.client import AnyModality, Gain, GainOptions, SliceOptions
 
 if TYPE_CHECKING:
     from isthmus.core.details import DetailRequest
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from isthmus.core.notes import ItemNotes
 
 __all__ = [
+    "DetailOptions",
     "Details",
-    "GainRow",
     "Gains",
     "GainsModality",
     "Queries",
@@ -30,8 +31,10 @@ __all__ = [
     "SliceCaptionLength",
     "TopK",
     "detail_request",
+    "gain_options",
     "read_details",
     "read_notes",
+    "slice_options",
 ]
 
 SliceAttribute = Annotated[
@@ -51,27 +54,31 @@ Gains = Annotated[
     ),
 ]
 TopK = Annotated[int, typer.Option(min=1, max=1_000, metavar="K", help="With --gains: answers that are shown.")]
-GainsModality = Annotated[
-    Literal["image", "text", "any"], typer.Option(help="With --gains: what is searched.", case_sensitive=False)
-]
+GainsModality = Annotated[AnyModality, typer.Option(help="With --gains: what is searched.", case_sensitive=False)]
 
 _HEADER: Final = ("query_id", "item_id")
 _COLUMNS: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class GainRow:
-    """What one item is worth to one query.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetailOptions:
+    """The options as they were given.
 
     Attributes:
-        query_id: Id of the query.
-        item_id: Id of the item.
-        gain: A finite number, below zero for a cost.
+        attribute: Whose values become slices; empty for none.
+        caption_length: Slice by words of the caption.
+        queries: File of query ids.
+        gains: CSV file of gains.
+        top_k: Answers that are shown.
+        searched: What is searched for the gain.
     """
 
-    query_id: str
-    item_id: str
-    gain: float
+    attribute: str
+    caption_length: bool
+    queries: Path | None
+    gains: Path | None
+    top_k: int
+    searched: AnyModality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,33 +97,40 @@ class Details:
     attribute: str
     caption_length: bool
     query_ids: Sequence[str]
-    gains: Sequence[GainRow]
+    gains: Sequence[Gain]
     top_k: int
-    searched: Literal["image", "text", "any"]
+    searched: AnyModality
 
 
-def read_details(
-    *,
-    attribute: str,
-    caption_length: bool,
-    queries: Path | None,
-    gains: Path | None,
-    top_k: int,
-    searched: Literal["image", "text", "any"],
-) -> Details:
+def read_details(asked: DetailOptions) -> Details:
     """Read the files that the options name.
 
     Raises:
         CommandError: A file cannot be read, holds nothing, or has a row that is not what it should be.
     """
     return Details(
-        attribute=attribute,
-        caption_length=caption_length,
-        query_ids=[] if queries is None else _query_ids(queries),
-        gains=[] if gains is None else list(_gain_rows(gains)),
-        top_k=top_k,
-        searched=searched,
+        attribute=asked.attribute,
+        caption_length=asked.caption_length,
+        query_ids=[] if asked.queries is None else _query_ids(asked.queries),
+        gains=[] if asked.gains is None else list(_gain_rows(asked.gains)),
+        top_k=asked.top_k,
+        searched=asked.searched,
     )
+
+
+def slice_options(details: Details) -> SliceOptions | None:
+    """Return what the mesh is asked to slice by; None for nothing."""
+    options = SliceOptions(
+        attribute=details.attribute, caption_length=details.caption_length, query_ids=details.query_ids
+    )
+    return None if options == SliceOptions(query_ids=details.query_ids[:0]) else options
+
+
+def gain_options(details: Details) -> GainOptions | None:
+    """Return what the mesh is told that answers are worth; None for nothing."""
+    if not details.gains:
+        return None
+    return GainOptions(rows=details.gains, top_k=details.top_k, modality=details.searched)
 
 
 def read_notes(details: Details, pairs: PairedEmbeddings) -> dict[Modality, ItemNotes]:
@@ -193,7 +207,7 @@ def _query_ids(path: Path) -> list[str]:
     return ids
 
 
-def _gain_rows(path: Path) -> Iterator[GainRow]:
+def _gain_rows(path: Path) -> Iterator[Gain]:
     """Yield the rows; a first row `query_id,item_id,gain` or `…,cost` is a header, and a cost is a gain below zero.
 
     Rows are counted from 1, without the header and without empty lines.
@@ -232,7 +246,7 @@ def _sign(path: Path, header: Sequence[str]) -> float:
     return signs[name]
 
 
-def _gain_row(path: Path, number: int, cells: Sequence[str], sign: float) -> GainRow:
+def _gain_row(path: Path, number: int, cells: Sequence[str], sign: float) -> Gain:
     if len(cells) != _COLUMNS:
         msg = f"{path}: row {number} has {len(cells)} columns; it must have {_COLUMNS}"
         raise CommandError(msg, reason="INVALID_DATA", hint="columns query_id, item_id and gain")
@@ -247,7 +261,7 @@ def _gain_row(path: Path, number: int, cells: Sequence[str], sign: float) -> Gai
     if not math.isfinite(gain):
         msg = f"{path}: row {number} has no finite number as its gain"
         raise CommandError(msg, reason="INVALID_DATA")
-    return GainRow(query_id, item_id, sign * gain)
+    return Gain(query_id, item_id, sign * gain)
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> CommandError:

@@ -43,6 +43,16 @@ def measure(
     distances: Annotated[
         bool, typer.Option("--distances", help="Also compare cosine, Euclidean, Manhattan and chi-square.")
     ] = False,
+    label_attribute: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="With --collection: an attribute that labels the images; a file has an array label.",
+        ),
+    ] = "",
+    label_template: Annotated[
+        str, typer.Option(metavar="TEXT", help="The text for a label, {} in its place: 'a photo of {}'.")
+    ] = "",
     report: Report = None,
     address: Address = None,
     json: Json = False,
@@ -60,13 +70,15 @@ def measure(
             sample=sample,
             distances=distances,
             report=report,
+            label_attribute=label_attribute,
+            label_template=label_template,
             address=address,
             json=json,
         )
         return
     with reporting(as_json=json), numerics("`isthmus measure`"):
-        if embeddings is None or collection is not None or aligner:
-            msg = "name either --embeddings or --collection, where --aligner belongs"
+        if embeddings is None or collection is not None or aligner or label_attribute or label_template:
+            msg = "name either --embeddings or --collection, where --aligner and the label options belong"
             raise UsageError(msg)
         require_folder(report)
         pairs = read_pairs(embeddings)

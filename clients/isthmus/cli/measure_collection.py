@@ -9,7 +9,7 @@ from typing import Any
 
 from isthmus.cli.failures import reporting
 from isthmus.cli.options import connect
-from isthmus.cli.output import note, print_json, print_table, table
+from isthmus.cli.output import note, percent, print_json, print_table, table
 from isthmus.cli.report import require_folder, write_page
 from isthmus.client import GapReport
 
@@ -24,6 +24,8 @@ def measure_collection(
     sample: int,
     distances: bool,
     report: Path | None,
+    label_attribute: str,
+    label_template: str,
     address: str | None,
     json: bool,
 ) -> None:
@@ -37,6 +39,8 @@ def measure_collection(
             sample_count=sample,
             compare_distances=distances,
             page=report is not None,
+            label_attribute=label_attribute,
+            label_template=label_template,
         )
         found = document(measured)
         if json:
@@ -73,5 +77,22 @@ def _show(found: Mapping[str, Any]) -> None:
         table("measure", "figure", title="The gap", right=("figure",)),
         ((name, "-" if value is None else f"{value:.4f}") for name, value in found["gap"].items()),
     )
+    _show_labels(found["measures"])
     for name, reason in found["missing"].items():
         note(f"not measured: {name.replace('_', ' ')}: {reason}")
+
+
+def _show_labels(measures: Mapping[str, Any]) -> None:
+    rows: list[tuple[str, str, str]] = []
+    if (clusters := measures.get("homogeneity")) is not None:
+        rows.append(("clusters by label", f"{clusters['by_label']:.4f}", f"{clusters['label_count']} clusters of both"))
+        rows.append(("clusters by modality", f"{clusters['by_modality']:.4f}", "1 every cluster is of one modality"))
+    if (classes := measures.get("zero_shot")) is not None:
+        found = classes["accuracy"]
+        accuracy = f"{percent(found['value'])} ({100 * found['low']:.1f} … {100 * found['high']:.1f})"
+        chance = f"commonest {percent(found['noise_floor'])}"
+        rows.append(
+            ("zero-shot accuracy", accuracy, f"{classes['label_count']} labels, {classes['n']} images, {chance}")
+        )
+    if rows:
+        print_table(table("labels", "value", "reads", title="Labels", right=("value",)), rows)

@@ -12,7 +12,14 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isthmus.client.inputs import FitOptions, ImageLike, Item, Modality, PillowImage, SpacedVector
+from isthmus.client.inputs import (
+    FitOptions,
+    ImageLike,
+    Item,
+    Modality,
+    PillowImage,
+    SpacedVector,
+)
 from isthmus.v1 import common_pb2, gateway_service_pb2
 
 __all__ = [
@@ -186,6 +193,7 @@ def item_message(item: Item) -> gateway_service_pb2.UpsertItem:
         attributes={name: attribute_message(value) for name, value in item.attributes.items()},
         pair_key=item.pair_key,
         thumbnail=item.thumbnail,
+        content_words=item.content_words,
     )
     if item.image is not None:
         message.image = image_bytes(item.image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal, Protocol, TypeAlias
 
@@ -13,12 +13,15 @@ __all__ = [
     "AnyModality",
     "AttributeValue",
     "FitOptions",
+    "Gain",
+    "GainOptions",
     "GuardLimits",
     "ImageLike",
     "Input",
     "Item",
     "Modality",
     "PillowImage",
+    "SliceOptions",
     "SpacedVector",
     "Truncation",
 ]
@@ -115,6 +118,8 @@ class Item:
     """Items of different modality with the same key are a pair; at most 256 bytes."""
     thumbnail: bytes = b""
     """A small JPEG, PNG or WEBP of at most 64 KiB, where the collection stores them."""
+    content_words: int = 0
+    """Words of the text that a vector was made from; 0 leaves it unknown. Those of a text are counted by the mesh."""
 
     def __post_init__(self) -> None:
         """Check that it has one content."""
@@ -147,3 +152,43 @@ class FitOptions:
     """What is added to every similarity, at least 0; None adds only where it is needed. For spectral."""
     hubness: bool = False
     """Correct hubness on top, by one more component. For all methods."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceOptions:
+    """Parts of the held-out queries that are also judged by themselves."""
+
+    attribute: str = ""
+    """An attribute whose values become slices, at most 32 of them; an item without a value takes the one that the items
+    of its pair key agree on."""
+    caption_length: bool = False
+    """Slice by words of the caption: 1-5, 6-8, 9-12, 13-20, 21-40, 41 and more."""
+    query_ids: Sequence[str] = ()
+    """At most 10,000 ids of items that are one slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What one item is worth to one query.
+
+    Attributes:
+        query_id: Id of the item that is the query.
+        item_id: Id of the item that is the answer.
+        gain: A finite number; below zero it is a cost.
+    """
+
+    query_id: str
+    item_id: str
+    gain: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GainOptions:
+    """What answers are worth, and how many are shown."""
+
+    rows: Sequence[Gain]
+    """1 to 20,000 rows; those of the same two ids add up."""
+    top_k: int = 10
+    """Answers that are shown to a query, 1 to 1,000."""
+    modality: AnyModality = "any"
+    """Modality of the answers."""

@@ -11,6 +11,7 @@ from isthmus.core.errors import NotEnoughItemsError
 from isthmus.core.gap import PAIRS_MIN
 from isthmus.core.guard import GuardLimits
 from isthmus.core.modality import Modality
+from isthmus.core.notes import ItemNotes
 from isthmus.core.recipe import RawPairs, fit_calibrated, verify_artefact, with_report
 from isthmus.core.reference import with_reference
 from isthmus.runtime.base.guard import GuardTerms
@@ -61,6 +62,10 @@ def raw_pairs(loaded: LoadedCollection) -> RawPairs:
         text_keys=texts.pair_keys,
         image_space=head.image_space,
         text_space=head.text_space,
+        notes={
+            modality: ItemNotes(ids=found.ids, values=found.values, words=found.words)
+            for modality, found in loaded.items.items()
+        },
     )
 
 

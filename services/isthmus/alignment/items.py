@@ -79,4 +79,6 @@ def _joined(batches: list[ItemBatch]) -> ModalityItems:
         ids=[item for batch in batches for item in batch.ids],
         pair_keys=[key for batch in batches for key in batch.pair_keys],
         vectors=vectors,
+        values=[value for batch in batches for value in batch.values],
+        words=[count for batch in batches for count in batch.words],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from isthmus.alignment.aligner_keeper import AlignerKeeper
 from isthmus.alignment.checks import check_method, check_spaces
@@ -13,16 +13,26 @@ from isthmus.alignment.items import CollectionLoader, LoadedCollection
 from isthmus.alignment.jobs import Jobs, StopSignal
 from isthmus.alignment.measuring import CollectionGap, MeasureRequest, measure_sample
 from isthmus.alignment.pair_sample import PairSample, PairSampler
-from isthmus.alignment.ports import ItemReader
+from isthmus.alignment.ports import ItemReader, NotesWanted
 from isthmus.alignment.refusals import translated
 from isthmus.alignment.verifying import CollectionVerification, Comparison, compare_methods, verify_on
 from isthmus.core.aligners import FITTED_METHODS, Artefact, FitOptions, load_aligner
 from isthmus.core.calibration import CalibrationSource
+from isthmus.core.details import DetailRequest
 from isthmus.core.metrics import RetrievalReport
 from isthmus.core.modality import Modality
 from isthmus.evaluation import Evaluation, evaluate_retrieval
 
-__all__ = ["CollectionReport", "Judge"]
+__all__ = ["Asked", "CollectionReport", "Judge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a caller of a verification wants to know beside the whole."""
+
+    details: DetailRequest = field(default_factory=DetailRequest)
+    notes: NotesWanted = field(default_factory=NotesWanted)
+    """What must be read of the items for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +117,9 @@ class Judge:
         async with self._jobs.turn():
             artefact = await self._keeper.get(tenant, reference) if reference is not None else None
             sampler = PairSampler(max_items=self._config.measure_max_items_count, seed=request.seed)
-            async for message in self._reader.read(collection, min_revision=min_revision, paired_only=True):
+            notes = NotesWanted(attribute=request.label_attribute)
+            stream = self._reader.read(collection, min_revision=min_revision, paired_only=True, notes=notes)
+            async for message in stream:
                 sampler.add(message)
             sample = sampler.sample()
             if artefact is not None:
@@ -115,7 +127,15 @@ class Judge:
             return await self._jobs.run(lambda stop: _measured(sample, artefact, request, stop))
 
     async def verify(
-        self, tenant: str, collection: str, reference: str, *, min_revision: int, seed: int, page: bool = False
+        self,
+        tenant: str,
+        collection: str,
+        reference: str,
+        *,
+        min_revision: int,
+        seed: int,
+        page: bool = False,
+        asked: Asked | None = None,
     ) -> tuple[CollectionVerification, int]:
         """Judge an aligner on a collection's held-out pairs; return the findings and the collection's revision.
 
@@ -126,18 +146,24 @@ class Judge:
             min_revision: Read the collection at this revision or a later one.
             seed: Of the bootstrap.
             page: Also say it as a page for people.
+            asked: Which slices and what gain to look at beside. A gain is judged over every item, paired or not.
 
         Raises:
             FailedPreconditionError: ALIGNER_SPACES_MISMATCH, NOT_ENOUGH_PAIRS or PAIRS_LEAK.
+            InvalidArgumentError: INVALID_FIELD; the slices cannot be cut.
             NotFoundError: ALIGNER_NOT_FOUND, COLLECTION_NOT_FOUND.
             ResourceExhaustedError: OVERLOADED or LIMIT_EXCEEDED.
         """
+        asked = asked or Asked()
         async with self._jobs.turn():
             artefact = await self._keeper.get(tenant, reference)
-            loaded = await self._load_pairs(collection, min_revision=min_revision)
+            loaded = await self._load(
+                collection, min_revision=min_revision, notes=asked.notes, paired_only=asked.details.gains is None
+            )
             check_spaces(artefact, loaded.head)
             subject = collection if page else ""
-            return await self._jobs.run(lambda _: _judged(loaded, artefact, seed, subject)), loaded.head.revision
+            found = await self._jobs.run(lambda _: _judged(loaded, artefact, seed, asked.details, subject))
+            return found, loaded.head.revision
 
     async def compare(
         self, collection: str, methods: Sequence[str], *, min_revision: int, options: FitOptions, page: bool = False
@@ -161,15 +187,18 @@ class Judge:
             check_method(method, field="methods")
         chosen = tuple(dict.fromkeys(methods)) or FITTED_METHODS
         async with self._jobs.turn():
-            loaded = await self._load_pairs(collection, min_revision=min_revision)
+            loaded = await self._load(collection, min_revision=min_revision)
             subject = collection if page else ""
             return await self._jobs.run(
                 lambda stop: _compared(loaded, chosen, options, stop, subject)
             ), loaded.head.revision
 
-    async def _load_pairs(self, collection: str, *, min_revision: int) -> LoadedCollection:
+    async def _load(
+        self, collection: str, *, min_revision: int, notes: NotesWanted | None = None, paired_only: bool = True
+    ) -> LoadedCollection:
         loader = CollectionLoader(max_items=self._config.job_max_items_count)
-        async for message in self._reader.read(collection, min_revision=min_revision, paired_only=True):
+        stream = self._reader.read(collection, min_revision=min_revision, paired_only=paired_only, notes=notes)
+        async for message in stream:
             loader.add(message)
         return loader.loaded()
 
@@ -190,7 +219,9 @@ def _measured(
         return measure_sample(sample, artefact, request, stop=stop)
 
 
-def _judged(loaded: LoadedCollection, artefact: Artefact, seed: int, subject: str) -> CollectionVerification:
+def _judged(
+    loaded: LoadedCollection, artefact: Artefact, seed: int, details: DetailRequest, subject: str
+) -> CollectionVerification:
     with translated():
         return verify_on(
             raw_pairs(loaded),
@@ -199,6 +230,7 @@ def _judged(loaded: LoadedCollection, artefact: Artefact, seed: int, subject: st
             guard=loaded.head.guard,
             seed=seed,
             page_subject=subject,
+            details=details,
         )
 
 

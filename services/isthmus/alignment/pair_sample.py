@@ -41,6 +41,7 @@ class _Kept:
             ids=[self.batch.ids[row] for row in rows],
             pair_keys=[self.batch.pair_keys[row] for row in rows],
             vectors=self.batch.vectors[rows],
+            values=[self.batch.values[row] for row in rows] if self.batch.values else (),
         )
         return _Kept(batch, self.places[rows])
 
@@ -95,6 +96,7 @@ class PairSampler:
         return ModalityItems(
             ids=[item for batch in batches for item in batch.ids],
             pair_keys=[key for batch in batches for key in batch.pair_keys],
+            values=[value for batch in batches for value in batch.values],
             vectors=np.concatenate([batch.vectors for batch in batches])
             if batches
             else np.empty((0, 1), dtype=np.float32),

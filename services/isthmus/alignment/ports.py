@@ -13,7 +13,7 @@ from isthmus.core.aligners import Artefact
 from isthmus.core.modality import Modality
 from isthmus.runtime.base.guard import GuardTerms
 
-__all__ = ["CollectionHead", "ItemBatch", "ItemReader"]
+__all__ = ["CollectionHead", "ItemBatch", "ItemReader", "NotesWanted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +44,27 @@ class ItemBatch:
     """One an item; empty where it has none."""
     vectors: NDArray[np.float32]
     """(n, d) float32, canonical raw embeddings."""
+    values: Sequence[str] = ()
+    """Of the attribute that was asked for, as text, one an item; none where nobody asked."""
+    words: Sequence[int] = ()
+    """Words of each text, 0 where that is not known; none where nobody asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotesWanted:
+    """What a job wants to know of items beside their embeddings; it costs a reader a little."""
+
+    attribute: str = ""
+    """The value of this attribute; empty for none."""
+    words: bool = False
+    """The number of words."""
 
 
 class ItemReader(Protocol):
     """Reads collections; the gRPC one lives in `service.py`."""
 
     def read(
-        self, collection: str, *, min_revision: int, paired_only: bool
+        self, collection: str, *, min_revision: int, paired_only: bool, notes: NotesWanted | None = None
     ) -> AsyncIterator[CollectionHead | ItemBatch]:
         """Yield the head once, then batches until the collection is read.
 
@@ -58,5 +72,6 @@ class ItemReader(Protocol):
             collection: Its name, in the tenant of the call being served.
             min_revision: Read at this revision or a later one.
             paired_only: Leave out items without a pair key.
+            notes: What to say of items beside; None for nothing.
         """
         ...

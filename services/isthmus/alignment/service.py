@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
 import grpc
+import numpy as np
+from numpy.typing import NDArray
 
+from isthmus.alignment.asking import asked_of
 from isthmus.alignment.audit_reports import audit_messages
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.engine import AlignmentEngine
 from isthmus.alignment.measuring import MeasureRequest
-from isthmus.alignment.ports import CollectionHead, ItemBatch
+from isthmus.alignment.ports import CollectionHead, ItemBatch, NotesWanted
 from isthmus.alignment.refusals import translated
 from isthmus.alignment.reports import gap_message, report_message, verification_message
 from isthmus.core.aligners import Artefact, FitOptions
@@ -19,7 +22,7 @@ from isthmus.core.gap import PAIRS_MIN, SAMPLE_LIMIT
 from isthmus.core.modality import Modality
 from isthmus.runtime.base import context
 from isthmus.runtime.base.errors import InvalidArgumentError
-from isthmus.runtime.base.limits import MEASURE_SAMPLE_MAX_COUNT, UPSERT_MAX_COUNT
+from isthmus.runtime.base.limits import LABELS_MAX_COUNT, MEASURE_SAMPLE_MAX_COUNT, UPSERT_MAX_COUNT
 from isthmus.runtime.base.names import check_name, check_request_id, check_space
 from isthmus.runtime.rpc.channel import open_channel, stream
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
@@ -49,15 +52,20 @@ class GrpcItemReader:
         self._stub = IndexSearchServiceStub(channel)
 
     async def read(
-        self, collection: str, *, min_revision: int, paired_only: bool
+        self, collection: str, *, min_revision: int, paired_only: bool, notes: NotesWanted | None = None
     ) -> AsyncIterator[CollectionHead | ItemBatch]:
         """Yield the head once, then batches until the collection is read.
 
         Raises:
             IsthmusError: What the searcher refused with, UNAVAILABLE when it cannot be reached.
         """
+        notes = notes or NotesWanted()
         request = index_search_service_pb2.ReadItemsRequest(
-            collection=collection, min_revision=min_revision, paired_only=paired_only
+            collection=collection,
+            min_revision=min_revision,
+            paired_only=paired_only,
+            attribute=notes.attribute,
+            content_words=notes.words,
         )
         async for message in stream(self._stub.ReadItems, request, backend="index_search"):
             if message.HasField("collection"):
@@ -68,6 +76,8 @@ class GrpcItemReader:
                     ids=list(message.ids),
                     pair_keys=list(message.pair_keys),
                     vectors=decode_vectors(message.embeddings, field="embeddings", max_rows=UPSERT_MAX_COUNT),
+                    values=list(message.attribute_values),
+                    words=list(message.content_words),
                 )
 
 
@@ -171,6 +181,9 @@ class AlignmentServicer(AlignmentServiceServicer):
                 sample_count=_sample_count(request.sample_count),
                 compare_distances=request.compare_distances,
                 page_subject=request.collection if request.render_page else "",
+                label_attribute=request.label_attribute,
+                label_vectors=_label_vectors(request),
+                label_problem=request.label_problem,
             ),
         )
         return alignment_service_pb2.AlignmentServiceMeasureGapResponse(report=gap_message(found), page=found.page)
@@ -186,6 +199,7 @@ class AlignmentServicer(AlignmentServiceServicer):
             min_revision=request.min_revision,
             seed=request.seed,
             page=request.render_page,
+            asked=asked_of(request),
         )
         return alignment_service_pb2.AlignmentServiceVerifyAlignerResponse(
             report=verification_message(found), revision=revision, page=found.page
@@ -310,6 +324,23 @@ def _sample_count(wanted: int) -> int:
         msg = f"sample_count must be {PAIRS_MIN} to {MEASURE_SAMPLE_MAX_COUNT}, or unset"
         raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "sample_count"})
     return wanted or SAMPLE_LIMIT
+
+
+def _label_vectors(
+    request: alignment_service_pb2.AlignmentServiceMeasureGapRequest,
+) -> dict[str, NDArray[np.float32]]:
+    """Return the embedding of each label.
+
+    Raises:
+        InvalidArgumentError: INVALID_VECTOR; they are not as many as the names.
+    """
+    if not request.HasField("label_vectors"):
+        return {}
+    rows = decode_vectors(request.label_vectors, field="label_vectors", max_rows=LABELS_MAX_COUNT)
+    if len(rows) != len(request.label_names):
+        msg = f"label_vectors has {len(rows)} rows for {len(request.label_names)} names"
+        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "label_vectors"})
+    return dict(zip(request.label_names, rows, strict=True))
 
 
 def _head(message: index_search_service_pb2.ReadItemsResponse) -> CollectionHead:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from isthmus.alignment.jobs import StopSignal
 from isthmus.alignment.pages import comparison_page
 from isthmus.core.aligners import Artefact, FitOptions, Label
+from isthmus.core.details import DetailRequest
 from isthmus.core.errors import CoreError
 from isthmus.core.guard import GuardLimits
 from isthmus.core.recipe import RawPairs, Verification, fit_and_judge, verify_artefact
@@ -58,6 +59,7 @@ def verify_on(
     guard: GuardTerms,
     seed: int,
     page_subject: str = "",
+    details: DetailRequest | None = None,
 ) -> CollectionVerification:
     """Judge an aligner on the pairs that a fit to this collection would hold out.
 
@@ -68,15 +70,25 @@ def verify_on(
         guard: What it may cost the collection.
         seed: Of the bootstrap.
         page_subject: Name of the collection on a page for people; empty for no page.
+        details: Which slices and what gain to look at beside; the gain is judged over all of `pairs`.
 
     Raises:
         NotEnoughItemsError: There are too few pairs.
+        OptionError: The slices cannot be cut.
         LeakError: One photo is on both sides of the split.
         SpacesMismatchError: The collection is of other raw spaces.
     """
     learned, judged = pairs.split()
     limits = GuardLimits(**asdict(guard))
-    found = verify_artefact(artefact, judged, learned=learned, baseline=active, limits=limits, seed=seed)
+    found = verify_artefact(
+        artefact,
+        judged,
+        learned=learned,
+        baseline=active,
+        limits=limits,
+        seed=seed,
+        details=None if details is None else replace(details, searched=pairs),
+    )
     page = ""
     if page_subject:
         named = {artefact.manifest.aligner_id: (artefact, found)}

@@ -30,6 +30,10 @@ class ModalityItems:
     """n pair keys; None or empty where an item has none."""
     vectors: NDArray[np.float32]
     """(n, d) float32, rows unit-norm, of one space."""
+    values: Sequence[str] = ()
+    """n values of one attribute as text, empty where an item has none; none at all where nobody asked."""
+    words: Sequence[int] = ()
+    """n numbers of words, 0 where that is not known; none at all where nobody asked."""
 
     def __post_init__(self) -> None:
         """Check the lengths."""

@@ -168,6 +168,7 @@ class WriterBackend:
                     pair_key=draft.pair_key,
                     content_digest=draft.content_digest,
                     thumbnail=draft.thumbnail,
+                    content_words=draft.content_words,
                 )
                 for draft in drafts
             ],
@@ -352,6 +353,16 @@ class SearchBackend:
             (data,) = row_data(item.embedding)
             vectors[item.id] = StoredVector(modality_of(item.modality), item.space, Row(data), item.content_digest)
         return vectors, answer.revision
+
+    async def list_values(
+        self, collection: str, attribute: str, *, min_revision: int
+    ) -> tuple[Collection, Sequence[str]]:
+        """Return a collection and the different values of an attribute as text, at most 256."""
+        request = index_search_service_pb2.ListValuesRequest(
+            collection=collection, attribute=attribute, min_revision=min_revision
+        )
+        answer = await call(self.stub.ListValues, request, backend="index_search", timeout_s=_WRITE_TIMEOUT_S)
+        return collection_of(answer.collection), answer.values
 
     async def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:
         """Stream the collection at a pinned revision, then every item with a pair key."""

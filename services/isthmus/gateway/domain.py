@@ -177,6 +177,7 @@ class UpsertDraft:
         pair_key: Its pair key; empty means none.
         content_digest: SHA-256 of its content; empty when it was given as a vector.
         thumbnail: A small picture; empty means none.
+        content_words: Words of its text; 0 where that is not known.
     """
 
     item_id: str
@@ -186,6 +187,7 @@ class UpsertDraft:
     pair_key: str = ""
     content_digest: bytes = b""
     thumbnail: bytes = b""
+    content_words: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from isthmus.gateway.embedder import Embedded, Embedder
 from isthmus.gateway.encode_lane import EncodeLimits
 from isthmus.gateway.evaluate import EvaluateLimits, Evaluator
 from isthmus.gateway.gather import gather_all
+from isthmus.gateway.labels import Labeller
 from isthmus.gateway.offload import Offload
 from isthmus.gateway.pair_matching import Matcher
 from isthmus.gateway.ports import AlignmentPort, EncoderPort, SearchPort, WriterPort
@@ -83,6 +84,7 @@ class GatewayEngine:
         upserter: Stores items.
         keeper: Creates collections, promotes aligners.
         evaluator: Judges retrieval through search.
+        labeller: Embeds the values of an attribute.
         cache: The embedding cache.
 
     Args:
@@ -127,6 +129,7 @@ class GatewayEngine:
             writer=writer, alignment=alignment, embedder=self.embedder, default_aligner=default_aligner
         )
         self.evaluator = Evaluator(searcher=searcher, offload=offload, limits=evaluate_limits)
+        self.labeller = Labeller(searcher=searcher, embedder=self.embedder)
         self._alignment = alignment
 
     async def close(self) -> None:

@@ -111,6 +111,12 @@ class SearchPort(Protocol):
         """Judge up to 256 pairs."""
         ...
 
+    async def list_values(
+        self, collection: str, attribute: str, *, min_revision: int
+    ) -> tuple[Collection, Sequence[str]]:
+        """Return a collection and the different values of an attribute as text, at most 256."""
+        ...
+
     def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:
         """Stream the collection at a pinned revision, then every item with a pair key."""
         ...

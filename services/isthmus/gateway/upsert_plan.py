@@ -24,7 +24,8 @@ class CheckedItem:
         attributes: Its attributes.
         pair_key: Its pair key; empty means none.
         thumbnail: A small picture; empty means none.
-        metadata_digest: SHA-256 over modality, attributes, pair key and thumbnail.
+        metadata_digest: SHA-256 over modality, attributes, pair key, thumbnail and words.
+        content_words: Words of its text; 0 where that is not known.
     """
 
     item_id: str
@@ -33,6 +34,7 @@ class CheckedItem:
     pair_key: str
     thumbnail: bytes
     metadata_digest: bytes
+    content_words: int = 0
 
     @property
     def modality(self) -> Modality:
@@ -49,6 +51,7 @@ class CheckedItem:
             pair_key=self.pair_key,
             content_digest=self.source.digest if isinstance(self.source, Content) else b"",
             thumbnail=self.thumbnail,
+            content_words=self.content_words,
         )
 
 

@@ -18,12 +18,13 @@ from isthmus.runtime.base.errors import (
     ResourceExhaustedError,
 )
 from isthmus.runtime.base.image_header import check_image
-from isthmus.runtime.base.limits import TEXT_MAX_BYTES, THUMBNAIL_MAX_BYTES
+from isthmus.runtime.base.limits import CONTENT_WORDS_MAX_COUNT, TEXT_MAX_BYTES, THUMBNAIL_MAX_BYTES
 
 __all__ = [
     "GivenVector",
     "check_thumbnail",
     "check_vector_fits",
+    "check_words",
     "image_content",
     "modality_unsupported",
     "space_mismatch",
@@ -111,6 +112,22 @@ def check_thumbnail(thumbnail: bytes) -> bytes:
     except IsthmusError as error:
         raise InvalidArgumentError(error.message, reason="INVALID_THUMBNAIL", metadata=metadata) from error
     return thumbnail
+
+
+def check_words(words: int, source: Content | GivenVector) -> None:
+    """Check a number of words that a caller states: of a text that comes as a vector, and only then.
+
+    Raises:
+        InvalidArgumentError: INVALID_FIELD.
+    """
+    field = "content_words"
+    if isinstance(source, Content) or source.modality is not Modality.TEXT:
+        msg = f"{field} belongs to a vector of a text; words of a text itself are counted"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": field})
+    if words > CONTENT_WORDS_MAX_COUNT:
+        msg = f"{field} is {words}; the limit is {CONTENT_WORDS_MAX_COUNT}"
+        metadata = {"field": field, "limit": str(CONTENT_WORDS_MAX_COUNT)}
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata=metadata)
 
 
 def space_mismatch(field: str, *, space: str, expected: str) -> IsthmusError:

@@ -7,6 +7,7 @@ from typing import Final, TypeVar, cast
 
 from isthmus.core.metrics import MixedRetrieval, RecallAt
 from isthmus.core.modality import Modality
+from isthmus.core.notes import word_count
 from isthmus.gateway.domain import Content, Stages
 from isthmus.gateway.engine import EmbedAnswer, SpacedRows
 from isthmus.gateway.evaluate import SearchReport
@@ -14,7 +15,14 @@ from isthmus.gateway.messages import attribute_values, modality_of
 from isthmus.gateway.search import ItemQuery, SearchAnswer, SearchCommand
 from isthmus.gateway.upsert import UpsertAck
 from isthmus.gateway.upsert_plan import CheckedItem, refuse_duplicates
-from isthmus.gateway.validation import GivenVector, check_thumbnail, image_content, text_content, vector_row
+from isthmus.gateway.validation import (
+    GivenVector,
+    check_thumbnail,
+    check_words,
+    image_content,
+    text_content,
+    vector_row,
+)
 from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
@@ -106,6 +114,7 @@ def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
     attributes = attribute_values(message.attributes)
     kind = message.WhichOneof("content")
     source: Content | GivenVector
+    words = message.content_words
     if kind == "text":
         source = text_content(message.text)
     elif kind == "image":
@@ -114,6 +123,10 @@ def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
         source = given_vector(message.vector)
     else:
         raise _nothing_in(_CONTENT)
+    if words:
+        check_words(words, source)
+    elif kind == "text":
+        words = word_count(message.text)
     return CheckedItem(
         item_id=item_id,
         source=source,
@@ -121,8 +134,13 @@ def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
         pair_key=pair_key,
         thumbnail=thumbnail,
         metadata_digest=metadata_digest(
-            source.modality.value, attributes=attributes, pair_key=pair_key, thumbnail=thumbnail
+            source.modality.value,
+            attributes=attributes,
+            pair_key=pair_key,
+            thumbnail=thumbnail,
+            content_words=words,
         ),
+        content_words=words,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.filters import AllOf, AnyOf, Between, Exists, Filter, NoneOf, OneOf, Prefix
+from isthmus.runtime.base.limits import RESERVED_ATTRIBUTE_PREFIX
 
 __all__ = ["AttributeColumns"]
 
@@ -115,6 +117,8 @@ class AttributeColumns:
             documents = attributes.take(pa.array(part)).to_pylist()
             for row, items in zip(part.tolist(), json.loads(b"[%b]" % b",".join(documents)), strict=True):
                 for name, value in items.items():
+                    if name.startswith(RESERVED_ATTRIBUTE_PREFIX):
+                        continue
                     rows, values = found[name, _KINDS[type(value)]]
                     rows.append(row)
                     values.append(value)
@@ -151,6 +155,19 @@ class AttributeColumns:
                 )
                 columns[name][kind] = _Ordered.of(kind, values, rows[order])
         return cls(offset, dict(columns))
+
+    def distinct(self, attribute: str, live: NDArray[np.bool_] | None) -> Iterator[AttributeScalar]:
+        """Yield the different values that items have of an attribute.
+
+        Args:
+            attribute: Its name.
+            live: (rows,) the items that count; None for all of them.
+        """
+        for kind, ordered in self.columns.get(attribute, {}).items():
+            for place, (first, end) in enumerate(itertools.pairwise(ordered.starts.tolist())):
+                if live is None or live[ordered.rows[first:end]].any():
+                    value = ordered.values[place]
+                    yield value.as_py() if kind == "str" else bool(value) if kind == "bool" else value.item()
 
     def mask(self, wanted: Filter) -> NDArray[np.bool_]:
         """Return which items a filter holds for, (rows,) bool."""

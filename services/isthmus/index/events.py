@@ -215,8 +215,15 @@ def verify_thumbnails(rows: pa.Table) -> None:
     """
     names = ("modality", "attributes", "pair_key", "thumbnail", "metadata_digest")
     for modality, attributes, pair_key, thumbnail, digest in zip(*(rows[n].to_pylist() for n in names), strict=True):
-        of = {"attributes": attributes_from_json(attributes), "pair_key": pair_key, "thumbnail": thumbnail}
-        if metadata_digest(MODALITIES_BY_CODE[modality].value, **of) != digest:
+        known, words = attributes_from_json(attributes)
+        found = metadata_digest(
+            MODALITIES_BY_CODE[modality].value,
+            attributes=known,
+            pair_key=pair_key,
+            thumbnail=thumbnail,
+            content_words=words,
+        )
+        if found != digest:
             msg = "a stored thumbnail does not match its digest"
             raise DataLossError(msg, reason="STORE_DAMAGED")
 

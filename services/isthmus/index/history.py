@@ -94,7 +94,7 @@ def _promotions(rows: Sequence[dict[str, Any]]) -> list[Promotion]:
     for row in rows:
         before = Answer.from_json(row["answer"], op=Op.SETTINGS, revision=row["revision"]).before
         if before is None or before == (active[-1].revision if active else 0):
-            noted = attributes_from_json(row["attributes"]) if row["attributes"] else {}
+            noted = attributes_from_json(row["attributes"])[0] if row["attributes"] else {}
             promotion = Promotion(
                 aligner=row["space"],
                 revision=row["revision"],

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.modality import Modality
+from isthmus.core.notes import value_text
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.guard import GuardTerms
+from isthmus.runtime.base.limits import RESERVED_ATTRIBUTE_PREFIX
 
 __all__ = [
     "AlignerFiles",
@@ -26,13 +28,17 @@ __all__ = [
     "ItemView",
     "Neighbor",
     "NewItem",
+    "NotesWanted",
     "SearchResult",
     "SpacedVectors",
     "StoredDigest",
     "UpsertResult",
+    "attribute_text",
     "attributes_from_json",
     "attributes_to_json",
 ]
+
+_WORDS: Final = f"{RESERVED_ATTRIBUTE_PREFIX}content_words"
 
 Attributes: TypeAlias = Mapping[str, AttributeScalar]
 
@@ -118,6 +124,8 @@ class NewItem:
     content_digest: bytes = b""
     """SHA-256 of its content; empty when it was given as a vector."""
     thumbnail: bytes = b""
+    content_words: int = 0
+    """Words of its text; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,8 @@ class ItemView:
     embedding: NDArray[np.float32] | None = None
     """(d,) float32 raw embedding, when asked for."""
     thumbnail: bytes = b""
+    content_words: int = 0
+    """Words of its text; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +233,26 @@ class ItemBatch:
         ids: Their ids.
         pair_keys: As many; empty where there is none.
         embeddings: (n, d) float32, as many rows.
+        values: Of the attribute that was asked for, as text, as many; none where nobody asked.
+        words: As many numbers of words; none where nobody asked.
     """
 
     modality: Modality
     ids: tuple[str, ...]
     pair_keys: tuple[str, ...]
     embeddings: NDArray[np.float32]
+    values: tuple[str, ...] = ()
+    words: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotesWanted:
+    """What a reader wants to know of items beside their embeddings."""
+
+    attribute: str = ""
+    """The value of this attribute; empty for none."""
+    words: bool = False
+    """The number of words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,17 +270,30 @@ class ItemReader:
     batches: AsyncIterator[ItemBatch]
 
 
-def attributes_to_json(attributes: Attributes) -> bytes:
-    """Return attributes as the store keeps them: UTF-8 JSON, keys sorted, types kept (1, 1.0 and true differ)."""
-    if not attributes:
+def attributes_to_json(attributes: Attributes, *, content_words: int = 0) -> bytes:
+    """Return attributes as the store keeps them: UTF-8 JSON, keys sorted, types kept (1, 1.0 and true differ).
+
+    Args:
+        attributes: None begins with RESERVED_ATTRIBUTE_PREFIX.
+        content_words: Kept among them under a reserved name unless it is 0 (docs/adr/0022).
+    """
+    known = dict(attributes) | ({_WORDS: content_words} if content_words else {})
+    if not known:
         return b"{}"
-    text = json.dumps(dict(attributes), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
 
 
-def attributes_from_json(data: bytes) -> Attributes:
-    """Read what `attributes_to_json` wrote."""
+def attributes_from_json(data: bytes) -> tuple[Attributes, int]:
+    """Read what `attributes_to_json` wrote: the attributes, and the number of words, 0 where that is not known."""
     if data == b"{}":
-        return {}
-    attributes: Attributes = json.loads(data)
-    return attributes
+        return {}, 0
+    attributes: dict[str, AttributeScalar] = json.loads(data)
+    words = attributes.pop(_WORDS, 0)
+    return attributes, words if isinstance(words, int) else 0
+
+
+def attribute_text(attributes: Attributes, name: str) -> str:
+    """Return the value of an attribute as text; empty where there is none."""
+    value = attributes.get(name)
+    return "" if value is None else value_text(value)

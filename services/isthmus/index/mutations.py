@@ -23,6 +23,8 @@ from isthmus.runtime.base.limits import (
     ATTRIBUTE_VALUE_MAX_BYTES,
     ATTRIBUTES_MAX_BYTES,
     ATTRIBUTES_MAX_COUNT,
+    CONTENT_WORDS_MAX_COUNT,
+    RESERVED_ATTRIBUTE_PREFIX,
     THUMBNAIL_MAX_BYTES,
 )
 from isthmus.runtime.base.names import check_item_id, check_pair_key
@@ -192,14 +194,18 @@ def prepare_upsert(
 
 def _prepare(item: NewItem, space: str, embedding: bytes) -> PreparedItem:
     metadata = metadata_digest(
-        item.modality.value, attributes=item.attributes, pair_key=item.pair_key, thumbnail=item.thumbnail
+        item.modality.value,
+        attributes=item.attributes,
+        pair_key=item.pair_key,
+        thumbnail=item.thumbnail,
+        content_words=item.content_words,
     )
     return PreparedItem(
         id=item.id,
         modality=item.modality,
         space=space,
         embedding=embedding,
-        attributes=attributes_to_json(item.attributes),
+        attributes=attributes_to_json(item.attributes, content_words=item.content_words),
         pair_key=item.pair_key,
         thumbnail=item.thumbnail,
         content_digest=item.content_digest,
@@ -255,6 +261,9 @@ def _check_item(item: NewItem, settings: CollectionSettings, seen: set[str]) -> 
     if len(item.content_digest) not in (0, DIGEST_BYTES):
         msg = f"content_digest must have {DIGEST_BYTES} bytes; it has {len(item.content_digest)}"
         raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "content_digest"})
+    if item.content_words and not 0 < item.content_words <= CONTENT_WORDS_MAX_COUNT:
+        msg = f"content_words is {item.content_words}; the limit is {CONTENT_WORDS_MAX_COUNT}"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "content_words"})
     if item.attributes:
         _check_attributes(item)
     if item.thumbnail and not settings.store_thumbnails:
@@ -270,6 +279,8 @@ def _check_attributes(item: NewItem) -> None:
         _refuse_attributes(f"attributes holds {len(item.attributes)} entries; the limit is {ATTRIBUTES_MAX_COUNT}")
     total = 0
     for name, value in item.attributes.items():
+        if name.startswith(RESERVED_ATTRIBUTE_PREFIX):
+            _refuse_attributes(f"attributes has a name that begins with {RESERVED_ATTRIBUTE_PREFIX}")
         size = len(value.encode()) if isinstance(value, str) else 8
         if size > ATTRIBUTE_VALUE_MAX_BYTES:
             _refuse_attributes(f"an attribute has {size} bytes; the limit is {ATTRIBUTE_VALUE_MAX_BYTES}")

@@ -18,9 +18,16 @@ from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.index.catalog import StorePaths
 from isthmus.index.config import IndexConfig
-from isthmus.index.events import embedding_rows
 from isthmus.index.follower import Follower
-from isthmus.index.model import AlignerFiles, ItemBatch, ItemReader, ItemView, SearchResult
+from isthmus.index.model import (
+    AlignerFiles,
+    CollectionInfo,
+    ItemBatch,
+    ItemReader,
+    ItemView,
+    NotesWanted,
+    SearchResult,
+)
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.ranking import search_snapshot
 from isthmus.index.roster import Roster
@@ -28,7 +35,7 @@ from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
 from isthmus.index.snapshot import Snapshot
-from isthmus.index.stored_rows import fill_embeddings, take_rows
+from isthmus.index.stored_rows import fill_embeddings, take_batch, take_rows
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -37,7 +44,7 @@ from isthmus.runtime.base.errors import (
     UnavailableError,
 )
 from isthmus.runtime.base.filters import Filter
-from isthmus.runtime.base.limits import EMBED_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT_MAX_COUNT
+from isthmus.runtime.base.limits import EMBED_MAX_COUNT, LABELS_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT_MAX_COUNT
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.names import check_count
 
@@ -249,6 +256,7 @@ class SearcherEngine:
         collection: str,
         *,
         paired_only: bool = False,
+        notes: NotesWanted | None = None,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> ItemReader:
@@ -258,6 +266,7 @@ class SearcherEngine:
             tenant: Whose collection it is.
             collection: Its name.
             paired_only: Leave out items without a pair key.
+            notes: What to say of items beside; None for nothing.
             min_revision: Read at least this revision.
             timeout_s: Time the caller has left; None means for ever.
 
@@ -270,7 +279,9 @@ class SearcherEngine:
         follower = await self._follower(tenant, collection)
         snapshot = await self._at_least(follower, min_revision, deadline_s)
         aligner = None if snapshot.aligner is None else AlignerFiles(*snapshot.aligner.artefact.to_bytes())
-        return ItemReader(snapshot.info(), aligner, self._read(follower, snapshot, paired_only=paired_only))
+        return ItemReader(
+            snapshot.info(), aligner, self._read(follower, snapshot, notes or NotesWanted(), paired_only=paired_only)
+        )
 
     async def offload(self, work: Callable[[], T]) -> T:
         """Return what `work` returns; it runs in a search thread, so that the event loop stays free.
@@ -280,20 +291,38 @@ class SearcherEngine:
         """
         return await self._pool.run(work)
 
-    async def _read(self, follower: Follower, snapshot: Snapshot, *, paired_only: bool) -> AsyncIterator[ItemBatch]:
+    async def list_values(
+        self, tenant: str, collection: str, *, attribute: str, min_revision: int = 0, timeout_s: float | None = None
+    ) -> tuple[CollectionInfo, list[str]]:
+        """Return a collection and the different values that its items have of an attribute, as text, sorted.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            UnavailableError: REVISION_NOT_REACHED, NOT_READY.
+            ResourceExhaustedError: LIMIT_EXCEEDED, more than 256 different values; OVERLOADED.
+            DataLossError: STORE_DAMAGED.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        follower = await self._follower(tenant, collection)
+        snapshot = await self._at_least(follower, min_revision, deadline_s)
+        values = await self._pool.run(partial(snapshot.attribute_values, attribute), deadline_s=deadline_s)
+        if len(values) > LABELS_MAX_COUNT:
+            msg = f"the attribute has {len(values)} different values; the limit is {LABELS_MAX_COUNT}"
+            raise ResourceExhaustedError(
+                msg, reason="LIMIT_EXCEEDED", metadata={"field": "attribute", "limit": str(LABELS_MAX_COUNT)}
+            )
+        return snapshot.info(), sorted(values)
+
+    async def _read(
+        self, follower: Follower, snapshot: Snapshot, notes: NotesWanted, *, paired_only: bool
+    ) -> AsyncIterator[ItemBatch]:
         for modality in snapshot.settings.modalities:
             row_ids = await self._pool.run(partial(snapshot.live_row_ids, modality, paired_only=paired_only))
             dimension = snapshot.settings.dimension(modality)
             count = min(UPSERT_MAX_COUNT, max(1, _BATCH_MAX_BYTES // (2 * dimension)))
             for start in range(0, len(row_ids), count):
                 wanted = row_ids[start : start + count]
-                rows = await self._pool.run(partial(take_rows, follower, snapshot, wanted))
-                yield ItemBatch(
-                    modality=modality,
-                    ids=tuple(rows["id"].to_pylist()),
-                    pair_keys=tuple(rows["pair_key"].to_pylist()),
-                    embeddings=embedding_rows(rows["embedding"], dimension),
-                )
+                yield await self._pool.run(partial(take_batch, follower, snapshot, modality, wanted, notes))
 
     async def _follower(self, tenant: str, name: str) -> Follower:
         """Return a collection's follower; a collection deleted or made a moment ago is noticed."""

@@ -11,7 +11,7 @@ import grpc
 from isthmus.index import wire
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
-from isthmus.index.model import CollectionSettings
+from isthmus.index.model import CollectionSettings, NotesWanted
 from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT
@@ -279,6 +279,7 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             call.tenant,
             request.collection,
             paired_only=request.paired_only,
+            notes=NotesWanted(attribute=request.attribute, words=request.content_words),
             min_revision=request.min_revision,
             timeout_s=call.remaining_s(),
         )
@@ -288,6 +289,20 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
         )
         async for batch in reader.batches:
             yield wire.batch_message(batch)
+
+    async def ListValues(
+        self, request: index_search_service_pb2.ListValuesRequest, _context: _Context
+    ) -> index_search_service_pb2.ListValuesResponse:
+        """List the different values of an attribute."""
+        call = context.current()
+        info, values = await self._engine.list_values(
+            call.tenant,
+            request.collection,
+            attribute=request.attribute,
+            min_revision=request.min_revision,
+            timeout_s=call.remaining_s(),
+        )
+        return index_search_service_pb2.ListValuesResponse(values=values, collection=wire.collection_message(info))
 
 
 def build(config: IndexConfig) -> Hosted:

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.modality import Modality
-from isthmus.index.model import CollectionInfo, CollectionSettings, ItemView, attributes_from_json
+from isthmus.core.notes import value_text
+from isthmus.index.model import (
+    CollectionInfo,
+    CollectionSettings,
+    ItemView,
+    attributes_from_json,
+)
 from isthmus.index.segments import SEGMENT_MAX_ROWS, LiveSegment, Segment
 from isthmus.index.store import EventView
 
@@ -104,15 +110,25 @@ class Snapshot:
 
     def item(self, segment: Segment, row: int) -> ItemView:
         """Return an item without embedding and thumbnail."""
+        attributes, words = attributes_from_json(segment.value("attributes", row))
         return ItemView(
             id=segment.id_at(row),
             modality=segment.modality,
-            attributes=attributes_from_json(segment.value("attributes", row)),
+            attributes=attributes,
             pair_key=segment.value("pair_key", row),
             space=self.settings.space(segment.modality),
             content_digest=segment.value("content_digest", row),
             revision=segment.value("revision", row),
+            content_words=words,
         )
+
+    def attribute_values(self, attribute: str) -> set[str]:
+        """Return the different values that its items have of an attribute, as text."""
+        return {
+            value_text(value)
+            for part in self._parts()
+            for value in part.segment.attributes.distinct(attribute, part.live)
+        } - {""}
 
     def _parts(self) -> Iterator[LiveSegment]:
         for modality in Modality:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from isthmus.core.modality import Modality
 from isthmus.index.events import embedding_rows
 from isthmus.index.follower import Follower
-from isthmus.index.model import ItemView
+from isthmus.index.model import ItemBatch, ItemView, NotesWanted, attribute_text, attributes_from_json
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import UnavailableError
 
-__all__ = ["fill_embeddings", "take_rows"]
+__all__ = ["fill_embeddings", "take_batch", "take_rows"]
 
 
 def take_rows(
@@ -46,3 +46,20 @@ def fill_embeddings(items: list[ItemView], embeddings: pa.ChunkedArray, snapshot
         rows = embedding_rows(embeddings.take(pa.array(places, pa.int64())), snapshot.settings.dimension(modality))
         for place, row in zip(places, rows, strict=True):
             items[place] = replace(items[place], embedding=row)
+
+
+def take_batch(
+    follower: Follower, snapshot: Snapshot, modality: Modality, row_ids: NDArray[np.int64], notes: NotesWanted
+) -> ItemBatch:
+    """Read items of one modality with their embeddings, and what is wanted of them beside. Blocks."""
+    rows = take_rows(follower, snapshot, row_ids)
+    asked = notes.attribute or notes.words
+    known = [attributes_from_json(data) for data in rows["attributes"].to_pylist()] if asked else []
+    return ItemBatch(
+        modality=modality,
+        ids=tuple(rows["id"].to_pylist()),
+        pair_keys=tuple(rows["pair_key"].to_pylist()),
+        embeddings=embedding_rows(rows["embedding"], snapshot.settings.dimension(modality)),
+        values=tuple(attribute_text(attributes, notes.attribute) for attributes, _ in known) if notes.attribute else (),
+        words=tuple(words for _, words in known) if notes.words else (),
+    )

@@ -208,6 +208,7 @@ def new_items(messages: Sequence[index_writer_service_pb2.StoredItem]) -> tuple[
             pair_key=message.pair_key,
             content_digest=message.content_digest,
             thumbnail=message.thumbnail,
+            content_words=message.content_words,
         )
         for message in messages
     )
@@ -264,6 +265,7 @@ def item_message(item: ItemView) -> common_pb2.Item:
         thumbnail=item.thumbnail,
         content_digest=item.content_digest,
         revision=item.revision,
+        content_words=item.content_words,
     )
 
 
@@ -295,6 +297,8 @@ def batch_message(batch: ItemBatch) -> index_search_service_pb2.ReadItemsRespons
         ids=batch.ids,
         pair_keys=batch.pair_keys,
         embeddings=encode_vectors(batch.embeddings, half=True),
+        attribute_values=batch.values,
+        content_words=batch.words,
     )
 
 

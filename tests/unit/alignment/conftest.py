@@ -11,13 +11,14 @@ import pytest
 
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.engine import AlignmentEngine, FitProgress
-from isthmus.alignment.ports import CollectionHead, ItemBatch
+from isthmus.alignment.ports import CollectionHead, ItemBatch, NotesWanted
 from isthmus.core import Modality, canonical
 from isthmus.core.aligners import Artefact, FitOptions
 from isthmus.evaluation import ModalityItems
 
 SPACE = "clip@00112233445566aa"
 OTHER_SPACE = "minilm@ffeeddccbbaa9988"
+ATTRIBUTE = "season"
 
 MakeItems = Callable[..., dict[Modality, ModalityItems]]
 
@@ -34,10 +35,11 @@ class MemoryReader:
     asked: list[tuple[str, int, bool]] = field(default_factory=list)
 
     async def read(
-        self, collection: str, *, min_revision: int, paired_only: bool
+        self, collection: str, *, min_revision: int, paired_only: bool, notes: NotesWanted | None = None
     ) -> AsyncIterator[CollectionHead | ItemBatch]:
         """Yield the head and then batches."""
         self.asked.append((collection, min_revision, paired_only))
+        notes = notes or NotesWanted()
         yield CollectionHead(
             image_space=self.image_space,
             text_space=self.text_space,
@@ -54,6 +56,8 @@ class MemoryReader:
                     ids=[found.ids[row] for row in some],
                     pair_keys=[found.pair_keys[row] or "" for row in some],
                     vectors=found.vectors[some],
+                    values=[found.values[row] for row in some] if notes.attribute == ATTRIBUTE else (),
+                    words=[found.words[row] for row in some] if notes.words else (),
                 )
 
 
@@ -99,11 +103,15 @@ def make_items() -> MakeItems:
                 ids=[f"photo-{n}" for n in range(photos)],
                 pair_keys=[f"thing-{n}" for n in range(photos)],
                 vectors=canonical(meaning + 0.5 * rng.normal(size=meaning.shape) + gap),
+                values=["summer" if meaning[n, 0] > 0.0 else "winter" for n in range(photos)],
+                words=[0] * photos,
             ),
             Modality.TEXT: ModalityItems(
                 ids=[f"caption-{n}" for n in range(len(owners))],
                 pair_keys=[f"thing-{owner}" for owner in owners],
                 vectors=canonical(meaning[owners] + 0.5 * rng.normal(size=(len(owners), dimension)) - gap),
+                values=[""] * len(owners),
+                words=[4 + n % 7 for n in range(len(owners))],
             ),
         }
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from isthmus.alignment.config import AlignmentConfig
-from isthmus.alignment.ports import CollectionHead, ItemBatch
+from isthmus.alignment.ports import CollectionHead, ItemBatch, NotesWanted
 from isthmus.core import Modality
 from isthmus.core.aligners import FITTED_METHODS, FitOptions
 from isthmus.core.calibration import CalibrationSource
@@ -143,11 +143,11 @@ class GatedReader(MemoryReader):
     gate: asyncio.Event
 
     async def read(
-        self, collection: str, *, min_revision: int, paired_only: bool
+        self, collection: str, *, min_revision: int, paired_only: bool, notes: NotesWanted | None = None
     ) -> AsyncIterator[CollectionHead | ItemBatch]:
         """Wait, then yield as ever."""
         await self.gate.wait()
-        async for message in super().read(collection, min_revision=min_revision, paired_only=paired_only):
+        async for message in super().read(collection, min_revision=min_revision, paired_only=paired_only, notes=notes):
             yield message
 
 
@@ -188,9 +188,9 @@ async def test_a_stream_without_its_head_is_a_bug(config: AlignmentConfig, make_
 
     class Headless(MemoryReader):
         async def read(
-            self, collection: str, *, min_revision: int, paired_only: bool
+            self, collection: str, *, min_revision: int, paired_only: bool, notes: NotesWanted | None = None
         ) -> AsyncIterator[CollectionHead | ItemBatch]:
-            stream = super().read(collection, min_revision=min_revision, paired_only=paired_only)
+            stream = super().read(collection, min_revision=min_revision, paired_only=paired_only, notes=notes)
             async for message in stream:
                 if isinstance(message, ItemBatch):
                     yield message

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from isthmus.alignment.config import AlignmentConfig
-from isthmus.alignment.ports import ItemBatch
+from isthmus.alignment.ports import ItemBatch, NotesWanted
 from isthmus.alignment.service import build
 from isthmus.core import Modality, canonical
 from isthmus.core.aligners import Artefact
@@ -55,6 +55,14 @@ class MemorySearcher(IndexSearchServiceServicer):
         """Refuse: the alignment service never gets items by id."""
         raise NotImplementedError
 
+    async def MatchPairs(self, request: Any, _context: Any) -> Any:
+        """Refuse: the gateway has pairs matched, the alignment service never does."""
+        raise NotImplementedError
+
+    async def ListValues(self, request: Any, _context: Any) -> Any:
+        """Refuse: the gateway asks for values, the alignment service never does."""
+        raise NotImplementedError
+
     async def ReadItems(
         self, request: index_search_service_pb2.ReadItemsRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[index_search_service_pb2.ReadItemsResponse]:
@@ -73,7 +81,8 @@ class MemorySearcher(IndexSearchServiceServicer):
             ),
             aligner=self._aligner(),
         )
-        messages = self.reader.read("photos", min_revision=0, paired_only=request.paired_only)
+        notes = NotesWanted(attribute=request.attribute, words=request.content_words)
+        messages = self.reader.read("photos", min_revision=0, paired_only=request.paired_only, notes=notes)
         async for message in messages:
             if isinstance(message, ItemBatch):
                 yield index_search_service_pb2.ReadItemsResponse(
@@ -81,6 +90,8 @@ class MemorySearcher(IndexSearchServiceServicer):
                     ids=message.ids,
                     pair_keys=message.pair_keys,
                     embeddings=encode_vectors(message.vectors, half=True),
+                    attribute_values=message.values,
+                    content_words=message.words,
                 )
 
     def _aligner(self) -> common_pb2.AlignerArtefact | None:

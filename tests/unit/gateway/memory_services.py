@@ -68,7 +68,11 @@ class MemoryWriter:
         if draft is None:
             return None
         metadata = metadata_digest(
-            draft.modality.value, attributes=draft.attributes, pair_key=draft.pair_key, thumbnail=draft.thumbnail
+            draft.modality.value,
+            attributes=draft.attributes,
+            pair_key=draft.pair_key,
+            thumbnail=draft.thumbnail,
+            content_words=draft.content_words,
         )
         return StoredDigest(draft.content_digest, self.collections[collection].space(draft.modality), metadata)
 
@@ -204,6 +208,15 @@ class MemorySearcher:
             revision=self._writer.revision,
             align_micros=1,
         )
+
+    async def list_values(
+        self, collection: str, attribute: str, *, min_revision: int
+    ) -> tuple[Collection, Sequence[str]]:
+        """Return the collection and the values of an attribute."""
+        del min_revision
+        drafts = (draft for (name, _), draft in self._writer.items.items() if name == collection)
+        values = {str(draft.attributes[attribute]) for draft in drafts if attribute in draft.attributes}
+        return await self._writer.get_collection(collection), sorted(values)
 
     async def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:
         """Stream what the test has laid out."""

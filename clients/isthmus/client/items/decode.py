@@ -78,6 +78,7 @@ def stored_item(message: common_pb2.Item) -> StoredItem:
         thumbnail=message.thumbnail,
         content_digest=message.content_digest,
         revision=message.revision,
+        content_words=message.content_words,
     )
 
 

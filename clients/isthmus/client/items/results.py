@@ -90,6 +90,8 @@ class StoredItem:
     """SHA-256 of what it was made from; empty when it was given as a vector."""
     revision: int
     """Revision of the mutation that wrote it."""
+    content_words: int = 0
+    """Words of the text it was made from; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

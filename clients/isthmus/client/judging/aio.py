@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isthmus.client.async_calls import AsyncCalls
+from isthmus.client.inputs import GainOptions, SliceOptions
 from isthmus.client.judging import plan
 from isthmus.client.judging.results import Comparison, EvaluationReport, GapReport, VerificationReport
 
@@ -37,6 +38,8 @@ class AsyncJudgingCalls(AsyncCalls):
         sample_count: int = 0,
         compare_distances: bool = False,
         page: bool = False,
+        label_attribute: str = "",
+        label_template: str = "",
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> GapReport:
@@ -50,6 +53,8 @@ class AsyncJudgingCalls(AsyncCalls):
                 sample_count=sample_count,
                 compare_distances=compare_distances,
                 page=page,
+                label_attribute=label_attribute,
+                label_template=label_template,
                 min_revision=min_revision,
             ),
             timeout_s,
@@ -60,6 +65,8 @@ class AsyncJudgingCalls(AsyncCalls):
         collection: str,
         aligner: str,
         *,
+        slices: SliceOptions | None = None,
+        gains: GainOptions | None = None,
         seed: int = 0,
         page: bool = False,
         min_revision: int | None = None,
@@ -67,7 +74,16 @@ class AsyncJudgingCalls(AsyncCalls):
     ) -> VerificationReport:
         """Judge an aligner on held-out pairs. As `Client.verify_aligner`."""
         return await self._run(
-            plan.verify_aligner(self._planner, collection, aligner, seed=seed, page=page, min_revision=min_revision),
+            plan.verify_aligner(
+                self._planner,
+                collection,
+                aligner,
+                slices=slices,
+                gains=gains,
+                seed=seed,
+                page=page,
+                min_revision=min_revision,
+            ),
             timeout_s,
         )
 

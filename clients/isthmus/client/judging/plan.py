@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from isthmus.client.inputs import GainOptions, SliceOptions
 from isthmus.client.judging import decode
 from isthmus.client.judging.results import Comparison, EvaluationReport, GapReport, VerificationReport
-from isthmus.client.plan import Plan, Planner
-from isthmus.v1 import gateway_service_pb2
+from isthmus.client.plan import Plan, Planner, modality_number
+from isthmus.v1 import common_pb2, gateway_service_pb2
 
 __all__ = ["compare_aligners", "evaluate", "measure_gap", "verify_aligner"]
 
@@ -38,6 +39,8 @@ def measure_gap(
     sample_count: int,
     compare_distances: bool,
     page: bool,
+    label_attribute: str,
+    label_template: str,
     min_revision: int | None,
 ) -> Plan[GapReport]:
     """Plan a measurement of the gap."""
@@ -49,6 +52,8 @@ def measure_gap(
         aligner=aligner,
         compare_distances=compare_distances,
         render_page=page,
+        label_attribute=label_attribute,
+        label_template=label_template,
     )
     return Plan(
         method="MeasureGap",
@@ -59,7 +64,15 @@ def measure_gap(
 
 
 def verify_aligner(
-    planner: Planner, collection: str, aligner: str, *, seed: int, page: bool, min_revision: int | None
+    planner: Planner,
+    collection: str,
+    aligner: str,
+    *,
+    slices: SliceOptions | None,
+    gains: GainOptions | None,
+    seed: int,
+    page: bool,
+    min_revision: int | None,
 ) -> Plan[VerificationReport]:
     """Plan a verification."""
     request = gateway_service_pb2.VerifyAlignerRequest(
@@ -68,6 +81,8 @@ def verify_aligner(
         min_revision=planner.revisions.least(collection, min_revision),
         seed=seed,
         render_page=page,
+        slices=None if slices is None else _slices(slices),
+        gains=None if gains is None else _gains(gains),
     )
     return Plan(
         method="VerifyAligner",
@@ -101,4 +116,18 @@ def compare_aligners(
         requests=[request],
         decode=lambda answers: decode.comparison(answers[0]),
         timeout_s=planner.config.timeouts.evaluate_s,
+    )
+
+
+def _slices(options: SliceOptions) -> common_pb2.SliceOptions:
+    return common_pb2.SliceOptions(
+        attribute=options.attribute, caption_length=options.caption_length, query_ids=options.query_ids
+    )
+
+
+def _gains(options: GainOptions) -> common_pb2.GainOptions:
+    return common_pb2.GainOptions(
+        rows=[common_pb2.GainRow(query_id=row.query_id, item_id=row.item_id, gain=row.gain) for row in options.rows],
+        top_k=options.top_k,
+        item_modality=modality_number(options.modality),
     )

@@ -111,7 +111,7 @@ class VerificationReport:
     ece: float | None
     """Expected calibration error of the best answers; None without a fitted calibration."""
     report_json: str
-    """Everything, before and after: `before`, `after`, `guard` and `calibration`."""
+    """Everything, before and after: `before`, `after`, `guard` and `calibration`; where asked for `slices`, `gain`."""
     revision: int
     """Revision of the collection."""
     page: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isthmus.client.calls import Calls
+from isthmus.client.inputs import GainOptions, SliceOptions
 from isthmus.client.judging import plan
 from isthmus.client.judging.results import Comparison, EvaluationReport, GapReport, VerificationReport
 
@@ -47,6 +48,8 @@ class JudgingCalls(Calls):
         sample_count: int = 0,
         compare_distances: bool = False,
         page: bool = False,
+        label_attribute: str = "",
+        label_template: str = "",
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> GapReport:
@@ -59,6 +62,9 @@ class JudgingCalls(Calls):
             sample_count: Pairs that the costlier measures look at, 16 to 5000; 0 means 2000.
             compare_distances: Compare four dissimilarities too, which takes longer than all the rest.
             page: Also ask for a page with pictures, for people, which takes some seconds more.
+            label_attribute: An attribute that labels the images, with 2 to 256 different values: clusters are judged by
+                it, and images are classified by the nearest label text. Empty for neither.
+            label_template: The text that stands for a label, with `{}` in its place; empty means the label alone.
             min_revision: At least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
 
@@ -75,6 +81,8 @@ class JudgingCalls(Calls):
                 sample_count=sample_count,
                 compare_distances=compare_distances,
                 page=page,
+                label_attribute=label_attribute,
+                label_template=label_template,
                 min_revision=min_revision,
             ),
             timeout_s,
@@ -85,6 +93,8 @@ class JudgingCalls(Calls):
         collection: str,
         aligner: str,
         *,
+        slices: SliceOptions | None = None,
+        gains: GainOptions | None = None,
         seed: int = 0,
         page: bool = False,
         min_revision: int | None = None,
@@ -95,6 +105,8 @@ class JudgingCalls(Calls):
         Args:
             collection: The collection.
             aligner: `aligner_id@revision`, or `aligner_id` for its newest revision.
+            slices: Parts of the queries to judge by themselves; None for none.
+            gains: What answers are worth, judged over every item of the collection; None leaves that out.
             seed: Seed of the bootstrap.
             page: Also ask for a page with pictures, for people, which takes some seconds more.
             min_revision: At least this revision; None means the newest this client wrote.
@@ -102,10 +114,21 @@ class JudgingCalls(Calls):
 
         Raises:
             FailedPreconditionError: NOT_ENOUGH_PAIRS, PAIRS_LEAK, ALIGNER_SPACES_MISMATCH.
+            InvalidArgumentError: INVALID_FIELD; an attribute without a value or with too many, a row of gains that is
+                none (the message holds its number).
             IsthmusError: the call failed otherwise.
         """
         return self._run(
-            plan.verify_aligner(self._planner, collection, aligner, seed=seed, page=page, min_revision=min_revision),
+            plan.verify_aligner(
+                self._planner,
+                collection,
+                aligner,
+                slices=slices,
+                gains=gains,
+                seed=seed,
+                page=page,
+                min_revision=min_revision,
+            ),
             timeout_s,
         )
 

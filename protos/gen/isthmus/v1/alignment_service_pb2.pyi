@@ -376,6 +376,10 @@ class AlignmentServiceMeasureGapRequest(_message.Message):
     ALIGNER_FIELD_NUMBER: _builtins.int
     COMPARE_DISTANCES_FIELD_NUMBER: _builtins.int
     RENDER_PAGE_FIELD_NUMBER: _builtins.int
+    LABEL_ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    LABEL_NAMES_FIELD_NUMBER: _builtins.int
+    LABEL_VECTORS_FIELD_NUMBER: _builtins.int
+    LABEL_PROBLEM_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
@@ -390,6 +394,18 @@ class AlignmentServiceMeasureGapRequest(_message.Message):
     """Optional. Compare four dissimilarities too, which takes longer than all the rest; off by default."""
     render_page: _builtins.bool
     """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
+    label_attribute: _builtins.str
+    """Optional. An attribute that labels the images."""
+    label_problem: _builtins.str
+    """Optional. Why there are no `label_vectors`, for people."""
+    @_builtins.property
+    def label_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Its values, as text. A maximum of 256."""
+
+    @_builtins.property
+    def label_vectors(self) -> _common_pb2.Vectors:
+        """Optional. Raw text embeddings of the labels, a row for each of `label_names`; unset classifies nothing."""
+
     def __init__(
         self,
         *,
@@ -400,10 +416,14 @@ class AlignmentServiceMeasureGapRequest(_message.Message):
         aligner: _builtins.str = ...,
         compare_distances: _builtins.bool = ...,
         render_page: _builtins.bool = ...,
+        label_attribute: _builtins.str = ...,
+        label_names: _abc.Iterable[_builtins.str] | None = ...,
+        label_vectors: _common_pb2.Vectors | None = ...,
+        label_problem: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_vectors", b"label_vectors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "compare_distances", b"compare_distances", "min_revision", b"min_revision", "render_page", b"render_page", "sample_count", b"sample_count", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "compare_distances", b"compare_distances", "label_attribute", b"label_attribute", "label_names", b"label_names", "label_problem", b"label_problem", "label_vectors", b"label_vectors", "min_revision", b"min_revision", "render_page", b"render_page", "sample_count", b"sample_count", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -450,6 +470,8 @@ class AlignmentServiceVerifyAlignerRequest(_message.Message):
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     RENDER_PAGE_FIELD_NUMBER: _builtins.int
+    SLICES_FIELD_NUMBER: _builtins.int
+    GAINS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     aligner: _builtins.str
@@ -460,6 +482,14 @@ class AlignmentServiceVerifyAlignerRequest(_message.Message):
     """Optional. Seed of the bootstrap; 0 is a seed like another."""
     render_page: _builtins.bool
     """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
+    @_builtins.property
+    def slices(self) -> _common_pb2.SliceOptions:
+        """Optional. Parts of the queries to judge by themselves; unset means none."""
+
+    @_builtins.property
+    def gains(self) -> _common_pb2.GainOptions:
+        """Optional. What answers are worth, judged over every item of the collection; unset leaves that out."""
+
     def __init__(
         self,
         *,
@@ -468,10 +498,12 @@ class AlignmentServiceVerifyAlignerRequest(_message.Message):
         min_revision: _builtins.int = ...,
         seed: _builtins.int = ...,
         render_page: _builtins.bool = ...,
+        slices: _common_pb2.SliceOptions | None = ...,
+        gains: _common_pb2.GainOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gains", b"gains", "slices", b"slices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "min_revision", b"min_revision", "render_page", b"render_page", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "gains", b"gains", "min_revision", b"min_revision", "render_page", b"render_page", "seed", b"seed", "slices", b"slices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

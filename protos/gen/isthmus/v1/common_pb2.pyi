@@ -462,6 +462,7 @@ class Item(_message.Message):
     THUMBNAIL_FIELD_NUMBER: _builtins.int
     CONTENT_DIGEST_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    CONTENT_WORDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. The id, 1 to 256 bytes of UTF-8."""
     modality: Global___Modality.ValueType
@@ -476,6 +477,8 @@ class Item(_message.Message):
     """Output only. SHA-256 of the content it was made from; empty when it was given as a vector."""
     revision: _builtins.int
     """Output only. Revision of the mutation that wrote it."""
+    content_words: _builtins.int
+    """Output only. Words of the text it was made from, counted when it was stored; 0 where that is not known."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, Global___AttributeValue]:
         """Output only. Its attributes. A maximum of 64."""
@@ -496,10 +499,11 @@ class Item(_message.Message):
         thumbnail: _builtins.bytes = ...,
         content_digest: _builtins.bytes = ...,
         revision: _builtins.int = ...,
+        content_words: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content_digest", b"content_digest", "embedding", b"embedding", "id", b"id", "modality", b"modality", "pair_key", b"pair_key", "revision", b"revision", "space", b"space", "thumbnail", b"thumbnail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content_digest", b"content_digest", "content_words", b"content_words", "embedding", b"embedding", "id", b"id", "modality", b"modality", "pair_key", b"pair_key", "revision", b"revision", "space", b"space", "thumbnail", b"thumbnail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1311,7 +1315,9 @@ class VerificationReport(_message.Message):
     ece: _builtins.float
     """Output only. Expected calibration error of the best answers, in [0, 1]; unset without a fitted calibration."""
     report_json: _builtins.str
-    """Output only. Everything, before and after: JSON with `before`, `after`, `guard` and `calibration`, keys as `--json`."""
+    """Output only. Everything, before and after: JSON with `before`, `after`, `guard` and `calibration`, keys as `--json`;
+    where they were asked for `slices` and `gain` too.
+    """
     @_builtins.property
     def guard_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Why it does not, with figures. A maximum of 16."""
@@ -1336,3 +1342,99 @@ class VerificationReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ece) -> _WhichOneofReturnType__ece | None: ...
 
 Global___VerificationReport: _TypeAlias = VerificationReport  # noqa: Y015
+
+@_typing.final
+class SliceOptions(_message.Message):
+    """Parts of the held-out queries that are also judged by themselves; what they search stays the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    CAPTION_LENGTH_FIELD_NUMBER: _builtins.int
+    QUERY_IDS_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    """Optional. An attribute of at most 256 bytes whose values become slices, at most 32 of them; an item without a value
+    takes the one that the items of its pair key agree on.
+    """
+    caption_length: _builtins.bool
+    """Optional. Slice by words of the caption: 1-5, 6-8, 9-12, 13-20, 21-40, 41 and more; off by default."""
+    @_builtins.property
+    def query_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Ids of items that are one slice. A maximum of 10000."""
+
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        caption_length: _builtins.bool = ...,
+        query_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "caption_length", b"caption_length", "query_ids", b"query_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SliceOptions: _TypeAlias = SliceOptions  # noqa: Y015
+
+@_typing.final
+class GainRow(_message.Message):
+    """What one item is worth to one query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    """Required. Id of the item that is the query, 1 to 256 bytes."""
+    item_id: _builtins.str
+    """Required. Id of the item that is the answer, 1 to 256 bytes."""
+    gain: _builtins.float
+    """Required. A finite number; below zero it is a cost."""
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+        item_id: _builtins.str = ...,
+        gain: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gain", b"gain", "item_id", b"item_id", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GainRow: _TypeAlias = GainRow  # noqa: Y015
+
+@_typing.final
+class GainOptions(_message.Message):
+    """What answers are worth, and how many are shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    ITEM_MODALITY_FIELD_NUMBER: _builtins.int
+    top_k: _builtins.int
+    """Optional. Answers that are shown to a query, 1 to 1000; unset means 10."""
+    item_modality: Global___Modality.ValueType
+    """Optional. Modality of the answers; unset means any."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___GainRow]:
+        """Required. Rows; those of the same two ids add up. A maximum of 20000."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___GainRow] | None = ...,
+        top_k: _builtins.int = ...,
+        item_modality: Global___Modality.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_modality", b"item_modality", "rows", b"rows", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GainOptions: _TypeAlias = GainOptions  # noqa: Y015

@@ -167,6 +167,7 @@ class UpsertItem(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     PAIR_KEY_FIELD_NUMBER: _builtins.int
     THUMBNAIL_FIELD_NUMBER: _builtins.int
+    CONTENT_WORDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Its id, 1 to 256 bytes of UTF-8 without control characters."""
     image: _builtins.bytes
@@ -177,13 +178,19 @@ class UpsertItem(_message.Message):
     """Optional. Items of different modality with the same key are a pair; at most 256 bytes."""
     thumbnail: _builtins.bytes
     """Optional. A small picture of at most 64 KiB, where the collection stores them."""
+    content_words: _builtins.int
+    """Optional. Words of the text that a vector was made from, at most 16384; 0 leaves it unknown. Of a `text` they are
+    counted here; on anything but a vector of a text it is refused.
+    """
     @_builtins.property
     def vector(self) -> Global___SpacedVector:
         """A vector, from a team that runs its own encoder."""
 
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _common_pb2.AttributeValue]:
-        """Optional. Attributes: a maximum of 64, together at most 16 KiB."""
+        """Optional. Attributes: a maximum of 64, together at most 16 KiB.
+        Names that begin with `isthmus.` are not for callers.
+        """
 
     def __init__(
         self,
@@ -195,10 +202,11 @@ class UpsertItem(_message.Message):
         attributes: _abc.Mapping[_builtins.str, _common_pb2.AttributeValue] | None = ...,
         pair_key: _builtins.str = ...,
         thumbnail: _builtins.bytes = ...,
+        content_words: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "image", b"image", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "id", b"id", "image", b"image", "pair_key", b"pair_key", "text", b"text", "thumbnail", b"thumbnail", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "content_words", b"content_words", "id", b"id", "image", b"image", "pair_key", b"pair_key", "text", b"text", "thumbnail", b"thumbnail", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["image", "text", "vector"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
@@ -813,6 +821,8 @@ class MeasureGapRequest(_message.Message):
     ALIGNER_FIELD_NUMBER: _builtins.int
     COMPARE_DISTANCES_FIELD_NUMBER: _builtins.int
     RENDER_PAGE_FIELD_NUMBER: _builtins.int
+    LABEL_ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    LABEL_TEMPLATE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
@@ -827,6 +837,13 @@ class MeasureGapRequest(_message.Message):
     """Optional. Compare four dissimilarities too, which takes longer than all the rest; off by default."""
     render_page: _builtins.bool
     """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
+    label_attribute: _builtins.str
+    """Optional. An attribute of at most 256 bytes that labels the images, with 2 to 256 different values: clusters are
+    judged by it, and images are classified by the nearest label text. An image without a value takes the one that the
+    items of its pair key agree on.
+    """
+    label_template: _builtins.str
+    """Optional. The text that stands for a label, at most 256 bytes, with `{}` in the label's place; unset means `{}`."""
     def __init__(
         self,
         *,
@@ -837,10 +854,12 @@ class MeasureGapRequest(_message.Message):
         aligner: _builtins.str = ...,
         compare_distances: _builtins.bool = ...,
         render_page: _builtins.bool = ...,
+        label_attribute: _builtins.str = ...,
+        label_template: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "compare_distances", b"compare_distances", "min_revision", b"min_revision", "render_page", b"render_page", "sample_count", b"sample_count", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "compare_distances", b"compare_distances", "label_attribute", b"label_attribute", "label_template", b"label_template", "min_revision", b"min_revision", "render_page", b"render_page", "sample_count", b"sample_count", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1547,6 +1566,8 @@ class VerifyAlignerRequest(_message.Message):
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     RENDER_PAGE_FIELD_NUMBER: _builtins.int
+    SLICES_FIELD_NUMBER: _builtins.int
+    GAINS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     aligner: _builtins.str
@@ -1557,6 +1578,14 @@ class VerifyAlignerRequest(_message.Message):
     """Optional. Seed of the bootstrap; 0 is a seed like another."""
     render_page: _builtins.bool
     """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
+    @_builtins.property
+    def slices(self) -> _common_pb2.SliceOptions:
+        """Optional. Parts of the queries to judge by themselves; unset means none."""
+
+    @_builtins.property
+    def gains(self) -> _common_pb2.GainOptions:
+        """Optional. What answers are worth, judged over every item of the collection; unset leaves that out."""
+
     def __init__(
         self,
         *,
@@ -1565,10 +1594,12 @@ class VerifyAlignerRequest(_message.Message):
         min_revision: _builtins.int = ...,
         seed: _builtins.int = ...,
         render_page: _builtins.bool = ...,
+        slices: _common_pb2.SliceOptions | None = ...,
+        gains: _common_pb2.GainOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gains", b"gains", "slices", b"slices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "min_revision", b"min_revision", "render_page", b"render_page", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "gains", b"gains", "min_revision", b"min_revision", "render_page", b"render_page", "seed", b"seed", "slices", b"slices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -218,22 +218,30 @@ class ReadItemsRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     PAIRED_ONLY_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    CONTENT_WORDS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
     """Optional. At least this revision."""
     paired_only: _builtins.bool
     """Optional. Only items with a pair key."""
+    attribute: _builtins.str
+    """Optional. Send each item's value of this attribute too, at most 256 bytes; unset sends none."""
+    content_words: _builtins.bool
+    """Optional. Send each item's number of words too; off by default."""
     def __init__(
         self,
         *,
         collection: _builtins.str = ...,
         min_revision: _builtins.int = ...,
         paired_only: _builtins.bool = ...,
+        attribute: _builtins.str = ...,
+        content_words: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision", "paired_only", b"paired_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "content_words", b"content_words", "min_revision", b"min_revision", "paired_only", b"paired_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -251,6 +259,8 @@ class ReadItemsResponse(_message.Message):
     IDS_FIELD_NUMBER: _builtins.int
     PAIR_KEYS_FIELD_NUMBER: _builtins.int
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
+    CONTENT_WORDS_FIELD_NUMBER: _builtins.int
     modality: _common_pb2.Modality.ValueType
     """Output only. Modality of the batch."""
     @_builtins.property
@@ -273,6 +283,16 @@ class ReadItemsResponse(_message.Message):
     def embeddings(self) -> _common_pb2.Vectors:
         """Output only. Raw embeddings, as many rows as ids."""
 
+    @_builtins.property
+    def attribute_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Values of the attribute as text, as many as ids, empty where there is none; only when asked for. A
+        maximum of 1000.
+        """
+
+    @_builtins.property
+    def content_words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. Words of the texts, as many as ids, 0 where that is not known; only when asked for. A maximum of 1000."""
+
     def __init__(
         self,
         *,
@@ -282,14 +302,76 @@ class ReadItemsResponse(_message.Message):
         ids: _abc.Iterable[_builtins.str] | None = ...,
         pair_keys: _abc.Iterable[_builtins.str] | None = ...,
         embeddings: _common_pb2.Vectors | None = ...,
+        attribute_values: _abc.Iterable[_builtins.str] | None = ...,
+        content_words: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "embeddings", b"embeddings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "embeddings", b"embeddings", "ids", b"ids", "modality", b"modality", "pair_keys", b"pair_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "attribute_values", b"attribute_values", "collection", b"collection", "content_words", b"content_words", "embeddings", b"embeddings", "ids", b"ids", "modality", b"modality", "pair_keys", b"pair_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadItemsResponse: _TypeAlias = ReadItemsResponse  # noqa: Y015
+
+@_typing.final
+class ListValuesRequest(_message.Message):
+    """An attribute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    attribute: _builtins.str
+    """Required. The attribute's name, 1 to 256 bytes."""
+    min_revision: _builtins.int
+    """Optional. At least this revision."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        attribute: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "min_revision", b"min_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListValuesRequest: _TypeAlias = ListValuesRequest  # noqa: Y015
+
+@_typing.final
+class ListValuesResponse(_message.Message):
+    """Its values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Different values as text, sorted; refused with LIMIT_EXCEEDED where there are more. A maximum of 256."""
+
+    @_builtins.property
+    def collection(self) -> _common_pb2.Collection:
+        """Output only. The collection at the revision they were read at."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        collection: _common_pb2.Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListValuesResponse: _TypeAlias = ListValuesResponse  # noqa: Y015
 
 @_typing.final
 class IndexSearchServiceMatchPairsRequest(_message.Message):

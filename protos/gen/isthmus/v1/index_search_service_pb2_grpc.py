@@ -60,6 +60,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsResponse.FromString,
                 _registered_method=True)
+        self.ListValues = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/ListValues',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesResponse.FromString,
+                _registered_method=True)
 
 
 class IndexSearchServiceServicer(object):
@@ -101,6 +106,13 @@ class IndexSearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListValues(self, request, context):
+        """List the different values that an attribute has, from memory: no embedding is read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexSearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.ReadItems,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsResponse.SerializeToString,
+            ),
+            'ListValues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListValues,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/ReadItems',
             isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListValues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/ListValues',
+            isthmus_dot_v1_dot_index__search__service__pb2.ListValuesRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.ListValuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

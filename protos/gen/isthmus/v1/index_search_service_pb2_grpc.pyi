@@ -43,6 +43,8 @@ class IndexSearchServiceStub:
     """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
     ReadItems: _grpc.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
+    ListValues: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]
+    """List the different values that an attribute has, from memory: no embedding is read."""
 
 @_typing.type_check_only
 class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
@@ -59,6 +61,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
     ReadItems: _aio.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]  # type: ignore[assignment]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
+    ListValues: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]  # type: ignore[assignment]
+    """List the different values that an attribute has, from memory: no embedding is read."""
 
 class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers from an immutable snapshot of a collection."""
@@ -102,5 +106,13 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_index_search_service_pb2.ReadItemsResponse], _abc.AsyncIterator[_index_search_service_pb2.ReadItemsResponse]]:
         """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
+
+    @_abc_1.abstractmethod
+    def ListValues(
+        self,
+        request: _index_search_service_pb2.ListValuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.ListValuesResponse, _abc.Awaitable[_index_search_service_pb2.ListValuesResponse]]:
+        """List the different values that an attribute has, from memory: no embedding is read."""
 
 def add_IndexSearchServiceServicer_to_server(servicer: IndexSearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -264,6 +264,7 @@ class StoredItem(_message.Message):
     PAIR_KEY_FIELD_NUMBER: _builtins.int
     CONTENT_DIGEST_FIELD_NUMBER: _builtins.int
     THUMBNAIL_FIELD_NUMBER: _builtins.int
+    CONTENT_WORDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Its id, 1 to 256 bytes of UTF-8 without control characters."""
     modality: _common_pb2.Modality.ValueType
@@ -274,6 +275,8 @@ class StoredItem(_message.Message):
     """Optional. SHA-256 of the content, 32 bytes; empty when the item was given as a vector."""
     thumbnail: _builtins.bytes
     """Optional. A small picture of at most 64 KiB, where the collection stores them."""
+    content_words: _builtins.int
+    """Optional. Words of the text it was made from, at most 16384; 0 where that is not known."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _common_pb2.AttributeValue]:
         """Optional. Attributes: a maximum of 64, together at most 16 KiB."""
@@ -287,10 +290,11 @@ class StoredItem(_message.Message):
         pair_key: _builtins.str = ...,
         content_digest: _builtins.bytes = ...,
         thumbnail: _builtins.bytes = ...,
+        content_words: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content_digest", b"content_digest", "id", b"id", "modality", b"modality", "pair_key", b"pair_key", "thumbnail", b"thumbnail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content_digest", b"content_digest", "content_words", b"content_words", "id", b"id", "modality", b"modality", "pair_key", b"pair_key", "thumbnail", b"thumbnail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,7 +487,7 @@ class StoredDigest(_message.Message):
     space: _builtins.str
     """Output only. Raw space of its embedding."""
     metadata_digest: _builtins.bytes
-    """Output only. SHA-256 over everything a caller may set besides the content: modality, attributes, pair key, thumbnail."""
+    """Output only. SHA-256 over everything beside the content: modality, attributes, pair key, thumbnail, words."""
     def __init__(
         self,
         *,

@@ -53,14 +53,17 @@ def metadata_digest(
     attributes: Mapping[str, AttributeScalar],
     pair_key: str,
     thumbnail: bytes,
+    content_words: int = 0,
 ) -> bytes:
-    """Return the SHA-256 over everything that a caller may set on an item besides its content.
+    """Return the SHA-256 over everything that is known of an item besides its content.
 
     Args:
         modality: What the item is made of.
         attributes: Its attributes; their order does not matter, their types do (1, 1.0 and True differ).
         pair_key: Its pair key; empty means none.
         thumbnail: Its thumbnail; empty means none.
+        content_words: Words of its text. 0, which is not known, gives the digest of a time before they were counted: an
+            item of that time is stored anew when it comes again, and nothing is encoded for it.
 
     Raises:
         struct.error: an int needs more than 64 bits.
@@ -69,4 +72,6 @@ def metadata_digest(
     digest.update(_SIZE.pack(len(attributes)))
     for key, value in sorted((name.encode(), scalar) for name, scalar in attributes.items()):
         digest.update(_part(key) + _part(_scalar(value)))
+    if content_words:
+        digest.update(_SIZE.pack(content_words))
     return digest.digest()

@@ -48,6 +48,18 @@ FILTER_VALUES_MAX_COUNT: Final = 1_000
 """Values that one condition compares with."""
 FILTER_MAX_BYTES: Final = 64 * 1024
 """Bytes of a filter."""
+RESERVED_ATTRIBUTE_PREFIX: Final = "isthmus."
+"""What names of attributes may not begin with: the index keeps what it knows of an item itself under such names."""
+CONTENT_WORDS_MAX_COUNT: Final = TEXT_MAX_BYTES // 2
+"""Words of a text: each takes a byte, and one to be apart from the next."""
+SLICE_QUERIES_MAX_COUNT: Final = 10_000
+"""Ids on a list of queries that are judged by themselves."""
+GAIN_ROWS_MAX_COUNT: Final = 20_000
+"""Rows of a table of gains."""
+LABELS_MAX_COUNT: Final = 256
+"""Different values of an attribute that labels images."""
+ATTRIBUTE_NAME_MAX_BYTES: Final = 256
+"""UTF-8 bytes of an attribute's name where a call asks for it."""
 THUMBNAIL_MAX_BYTES: Final = 64 * 1024
 """Bytes of a thumbnail."""
 MANIFEST_MAX_BYTES: Final = 1024 * 1024
