@@ -7,6 +7,7 @@ import typer
 from isthmus.cli import (
     align,
     aligners,
+    audit,
     collections,
     compare,
     deploy,
@@ -14,6 +15,7 @@ from isthmus.cli import (
     evaluate,
     index,
     keys,
+    match,
     measure,
     models,
     search,
@@ -43,6 +45,8 @@ app.command("search")(search.search)
 app.command("embed")(embed.embed)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
+app.command("match")(match.match)
+app.command("audit")(audit.audit)
 app.add_typer(compare.app, name="compare")
 app.add_typer(align.app, name="align")
 app.add_typer(aligners.app, name="aligners")

@@ -61,6 +61,8 @@ from isthmus.client.judging.results import (
     RecallAt,
     VerificationReport,
 )
+from isthmus.client.matching.inputs import Impostor, MatchTerms, Pair
+from isthmus.client.matching.results import AuditedPair, AuditSummary, Decision, MatchResult, PairMatch
 from isthmus.client.mesh.results import CacheStatus, EncoderStatus, Status
 from isthmus.client.results import Calibration, ItemError, Timings
 from isthmus.client.search.results import Neighbor, SearchResult
@@ -74,6 +76,8 @@ __all__ = [
     "AnyModality",
     "AsyncClient",
     "AttributeValue",
+    "AuditSummary",
+    "AuditedPair",
     "CacheStatus",
     "Calibration",
     "CallCancelledError",
@@ -83,6 +87,7 @@ __all__ = [
     "Comparison",
     "DataLossError",
     "DeadlineExceededError",
+    "Decision",
     "DeleteResult",
     "EmbedResult",
     "Embeddings",
@@ -99,6 +104,7 @@ __all__ = [
     "GetResult",
     "GuardLimits",
     "ImageLike",
+    "Impostor",
     "Input",
     "InternalError",
     "InvalidArgumentError",
@@ -106,10 +112,14 @@ __all__ = [
     "Item",
     "ItemError",
     "Limits",
+    "MatchResult",
+    "MatchTerms",
     "MixedRetrieval",
     "Modality",
     "Neighbor",
     "NotFoundError",
+    "Pair",
+    "PairMatch",
     "PermissionDeniedError",
     "Promotion",
     "PromotionHistory",

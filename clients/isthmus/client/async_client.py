@@ -7,6 +7,7 @@ from isthmus.client.collections.aio import AsyncCollectionCalls
 from isthmus.client.embed.aio import AsyncEmbedCalls
 from isthmus.client.items.aio import AsyncItemCalls
 from isthmus.client.judging.aio import AsyncJudgingCalls
+from isthmus.client.matching.aio import AsyncMatchingCalls
 from isthmus.client.mesh.aio import AsyncMeshCalls
 from isthmus.client.search.aio import AsyncSearchCalls
 
@@ -19,6 +20,7 @@ class AsyncClient(
     AsyncSearchCalls,
     AsyncCollectionCalls,
     AsyncJudgingCalls,
+    AsyncMatchingCalls,
     AsyncAlignerCalls,
     AsyncMeshCalls,
 ):

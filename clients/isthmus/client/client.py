@@ -7,6 +7,7 @@ from isthmus.client.collections.sync import CollectionCalls
 from isthmus.client.embed.sync import EmbedCalls
 from isthmus.client.items.sync import ItemCalls
 from isthmus.client.judging.sync import JudgingCalls
+from isthmus.client.matching.sync import MatchingCalls
 from isthmus.client.mesh.sync import MeshCalls
 from isthmus.client.search.sync import SearchCalls
 
@@ -19,6 +20,7 @@ class Client(
     SearchCalls,
     CollectionCalls,
     JudgingCalls,
+    MatchingCalls,
     AlignerCalls,
     MeshCalls,
 ):

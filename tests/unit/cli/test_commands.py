@@ -28,6 +28,8 @@ ISSUE_COMMANDS = {
     "embed",
     "evaluate",
     "measure",
+    "match",
+    "audit",
     "compare encoders",
     "align fit",
     "align verify",

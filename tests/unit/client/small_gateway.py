@@ -22,6 +22,7 @@ from tests.unit.client.gateway.collections import Collections
 from tests.unit.client.gateway.content import ALIGNER, BROKEN_IMAGE, DIMENSION, IMAGE_SPACE, TEXT_SPACE, embedding
 from tests.unit.client.gateway.items import Items
 from tests.unit.client.gateway.judging import Judging
+from tests.unit.client.gateway.matching import Matching
 from tests.unit.client.gateway.mesh import Mesh
 
 __all__ = [
@@ -37,7 +38,9 @@ __all__ = [
 ]
 
 
-class SmallGateway(Items, Collections, Judging, Aligners, Mesh, gateway_service_pb2_grpc.GatewayServiceServicer):
+class SmallGateway(
+    Items, Collections, Judging, Matching, Aligners, Mesh, gateway_service_pb2_grpc.GatewayServiceServicer
+):
     """All answers of the small gateway; its state and its script of failures are those of `Script`."""
 
 

@@ -13,6 +13,8 @@ from PIL import Image
 from isthmus.client import (
     Aligner,
     AsyncClient,
+    AuditedPair,
+    AuditSummary,
     Client,
     ClientConfig,
     Collection,
@@ -28,8 +30,11 @@ from isthmus.client import (
     Input,
     Item,
     Limits,
+    MatchResult,
+    MatchTerms,
     Modality,
     Neighbor,
+    Pair,
     PromotionHistory,
     Resume,
     SearchResult,
@@ -92,6 +97,8 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.measure_gap("c", aligner="a"), GapReport)
         assert_type(client.verify_aligner("c", "a"), VerificationReport)
         assert_type(client.compare_aligners("c", methods=["center"]), Comparison)
+        assert_type(client.match_pairs("c", [Pair(image=picture, text="a")], terms=MatchTerms(prior=0.9)), MatchResult)
+        assert_type(client.audit_pairs("c", top=5), Iterator[AuditSummary | AuditedPair])
         assert_type(client.list_aligners(), tuple[Aligner, ...])
         assert_type(
             client.fit_aligner("c", aligner_id="a", method="cca", options=OPTIONS, progress=on_progress), Aligner
@@ -131,6 +138,9 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         assert_type(await client.measure_gap("c"), GapReport)
         assert_type(await client.verify_aligner("c", "a"), VerificationReport)
         assert_type(await client.compare_aligners("c"), Comparison)
+        assert_type(await client.match_pairs("c", [Pair(image_id="a", text="a")]), MatchResult)
+        async for part in client.audit_pairs("c"):
+            assert_type(part, AuditSummary | AuditedPair)
         assert_type(await client.list_aligners(), tuple[Aligner, ...])
         assert_type(await client.fit_aligner("c", aligner_id="a", method="center"), Aligner)
         assert_type(await client.import_aligner("folder"), Aligner)
