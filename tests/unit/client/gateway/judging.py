@@ -38,7 +38,7 @@ class Judging(Script):
         """Return figures that a test can tell apart, and leave some out."""
         await self._enter("MeasureGap", request)
         collection = self._collection(request.collection)
-        document = {"n": 20, "gap": {"centroid": 0.5, "fid": None}, "missing": {"fid": "too few"}}
+        document = {"n": 20, "gap": {"centroid": 0.5, "fid": None}, "measures": {}, "missing": {"fid": "too few"}}
         return gateway_service_pb2.MeasureGapResponse(
             report=common_pb2.GapReport(
                 pairs=20,
