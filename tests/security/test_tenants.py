@@ -66,6 +66,9 @@ def _requests(collection: str) -> dict[str, Message]:
         "MeasureGap": pb.MeasureGapRequest(collection=collection),
         "SetShadowAligner": pb.SetShadowAlignerRequest(collection=collection, request_id="r7"),
         "GetShadowReport": pb.GetShadowReportRequest(collection=collection),
+        "GetWatch": pb.GetWatchRequest(collection=collection),
+        "ListProposals": pb.ListProposalsRequest(collection=collection),
+        "DismissProposal": pb.DismissProposalRequest(collection=collection, proposal="0" * 16, request_id="r7"),
         "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }
 

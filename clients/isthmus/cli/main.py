@@ -22,6 +22,7 @@ from isthmus.cli import (
     status,
     train,
     up,
+    watch,
 )
 from isthmus.cli.options import access
 
@@ -47,6 +48,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("match")(match.match)
 app.command("audit")(audit.audit)
+app.command("watch")(watch.watch)
 app.add_typer(compare.app, name="compare")
 app.add_typer(align.app, name="align")
 app.add_typer(aligners.app, name="aligners")

@@ -44,6 +44,8 @@ def _show(address: str, found: Status) -> None:
             for e in found.encoders
         ),
     )
+    if found.open_proposals:
+        note(f"open proposals to fit an aligner again: {found.open_proposals}; see them with: isthmus watch")
     for notice in found.notices:
         note(notice)
 

@@ -67,6 +67,15 @@ from isthmus.client.mesh.results import CacheStatus, EncoderStatus, Status
 from isthmus.client.results import Calibration, ItemError, Timings
 from isthmus.client.search.results import Neighbor, SearchResult
 from isthmus.client.search.where import F, Filter
+from isthmus.client.watching.results import (
+    ModalityDrift,
+    Moved,
+    ProbeRecall,
+    ProposalState,
+    RefitProposal,
+    WatchLimits,
+    WatchReport,
+)
 
 __all__ = [
     "DEFAULT_ADDRESS",
@@ -116,15 +125,20 @@ __all__ = [
     "MatchTerms",
     "MixedRetrieval",
     "Modality",
+    "ModalityDrift",
+    "Moved",
     "Neighbor",
     "NotFoundError",
     "Pair",
     "PairMatch",
     "PermissionDeniedError",
+    "ProbeRecall",
     "Promotion",
     "PromotionHistory",
     "PromotionKind",
+    "ProposalState",
     "RecallAt",
+    "RefitProposal",
     "ResourceExhaustedError",
     "Resume",
     "SearchResult",
@@ -144,4 +158,6 @@ __all__ = [
     "UpsertAck",
     "UpsertSummary",
     "VerificationReport",
+    "WatchLimits",
+    "WatchReport",
 ]

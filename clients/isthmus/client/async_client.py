@@ -10,6 +10,7 @@ from isthmus.client.judging.aio import AsyncJudgingCalls
 from isthmus.client.matching.aio import AsyncMatchingCalls
 from isthmus.client.mesh.aio import AsyncMeshCalls
 from isthmus.client.search.aio import AsyncSearchCalls
+from isthmus.client.watching.aio import AsyncWatchCalls
 
 __all__ = ["AsyncClient"]
 
@@ -22,6 +23,7 @@ class AsyncClient(
     AsyncJudgingCalls,
     AsyncMatchingCalls,
     AsyncAlignerCalls,
+    AsyncWatchCalls,
     AsyncMeshCalls,
 ):
     """Talk to a mesh from one event loop. Files are read, and arrays compressed, in a thread.

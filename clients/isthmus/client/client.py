@@ -10,6 +10,7 @@ from isthmus.client.judging.sync import JudgingCalls
 from isthmus.client.matching.sync import MatchingCalls
 from isthmus.client.mesh.sync import MeshCalls
 from isthmus.client.search.sync import SearchCalls
+from isthmus.client.watching.sync import WatchCalls
 
 __all__ = ["Client"]
 
@@ -22,6 +23,7 @@ class Client(
     JudgingCalls,
     MatchingCalls,
     AlignerCalls,
+    WatchCalls,
     MeshCalls,
 ):
     """Talk to a mesh. Safe to share between threads.

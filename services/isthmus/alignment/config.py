@@ -7,6 +7,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from isthmus.core.gap import PAIRS_MIN
+from isthmus.core.watch import WatchLimits
+from isthmus.runtime.base.limits import MEASURE_SAMPLE_MAX_COUNT
 from isthmus.runtime.base.object_store import Location, ObjectStore
 from isthmus.runtime.base.server_config import CallerConfig
 
@@ -45,6 +48,37 @@ class AlignmentConfig(CallerConfig):
     """Names of aligners a tenant may have, the shipped ones included; a list holds them all."""
     cached_aligners_count: int = Field(default=16, ge=1)
     """Aligners kept ready to be applied."""
+
+    watch_interval_s: float = Field(default=900.0, ge=0.0, le=7 * 24 * 3600.0)
+    """How often a collection that has changed is looked at, give or take a tenth; 0 watches nothing."""
+    watch_changed_share: float = Field(default=0.05, gt=0.0, le=1.0)
+    """Share of a collection's items that, stored since the last look, bring the next one forward."""
+    watch_sample_count: int = Field(default=2_000, ge=PAIRS_MIN, le=MEASURE_SAMPLE_MAX_COUNT)
+    """Pair keys that one look reads."""
+    watch_busy_share: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Share of one processor that looking may take: after each look it rests in proportion."""
+    watch_mean_share: float = Field(default=WatchLimits.mean_share, ge=0.0)
+    """Propose a re-fit when a modality's mean has moved by this share of the modality's spread, noise taken off…"""
+    watch_mean_floors: float = Field(default=WatchLimits.mean_floors, ge=0.0)
+    """…and by so many noise floors."""
+    watch_spectrum_share: float = Field(default=WatchLimits.spectrum_share, ge=0.0)
+    """The same of its covariance, as a share of the covariance's norm…"""
+    watch_spectrum_floors: float = Field(default=WatchLimits.spectrum_floors, ge=0.0)
+    """…and by so many noise floors."""
+    watch_recall_drop: float = Field(default=WatchLimits.recall_drop, ge=0.0, le=1.0)
+    """The same when the recall@10 of held-out pairs has fallen by so much, a difference of two shares in [0, 1], and by
+    three standard errors."""
+
+    @property
+    def watch_limits(self) -> WatchLimits:
+        """Return from where a re-fit is proposed."""
+        return WatchLimits(
+            mean_share=self.watch_mean_share,
+            mean_floors=self.watch_mean_floors,
+            spectrum_share=self.watch_spectrum_share,
+            spectrum_floors=self.watch_spectrum_floors,
+            recall_drop=self.watch_recall_drop,
+        )
 
     @property
     def object_store(self) -> ObjectStore:

@@ -9,17 +9,15 @@ same, and an arrival has a name of its own. The arrival is written last; without
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from pyarrow import fs
 
 from isthmus.alignment.kept import Arrival
+from isthmus.alignment.store_errors import store_errors
 from isthmus.core.aligners import MANIFEST_MAX_BYTES, MANIFEST_NAME, TENSORS_MAX_BYTES, TENSORS_NAME, Artefact
 from isthmus.core.errors import ArtefactError
-from isthmus.runtime.base.errors import UnavailableError
 from isthmus.runtime.base.object_store import ObjectStore
 
 __all__ = ["KeptInObjectStore"]
@@ -41,7 +39,7 @@ class KeptInObjectStore:
     """
 
     def __init__(self, uri: str, *, reach: ObjectStore) -> None:
-        with _store_errors():
+        with store_errors():
             self._files, self._root = reach.file_system(uri)
 
     def names(self, tenant: str) -> set[str]:
@@ -105,12 +103,12 @@ class KeptInObjectStore:
         return sorted(entry.base_name for entry in found if entry.type == fs.FileType.File)
 
     def _list(self, folder: str) -> list[fs.FileInfo]:
-        with _store_errors():
+        with store_errors():
             found: list[fs.FileInfo] = self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
             return found
 
     def _read(self, path: str, limit: int) -> bytes:
-        with _store_errors():
+        with store_errors():
             try:
                 with self._files.open_input_file(path) as file:
                     if file.size() > limit:
@@ -123,19 +121,10 @@ class KeptInObjectStore:
         return data
 
     def _write(self, path: str, data: bytes) -> None:
-        with _store_errors(), self._files.open_output_stream(path) as file:
+        with store_errors(), self._files.open_output_stream(path) as file:
             file.write(data)
 
 
 def _stamp(arrival: str) -> int:
     stamp = arrival.partition(_SEPARATOR)[0]
     return int(stamp) if stamp.isdigit() else 0
-
-
-@contextlib.contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        msg = "the store of aligners did not answer"
-        raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error

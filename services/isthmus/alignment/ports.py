@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from isthmus.core.aligners import Artefact
 from isthmus.core.modality import Modality
 from isthmus.runtime.base.guard import GuardTerms
 
-__all__ = ["CollectionHead", "ItemBatch", "ItemReader", "NotesWanted"]
+__all__ = ["CollectionHead", "FollowedCollection", "FollowedCollections", "ItemBatch", "ItemReader", "NotesWanted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,4 +74,39 @@ class ItemReader(Protocol):
             paired_only: Leave out items without a pair key.
             notes: What to say of items beside; None for nothing.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedCollection:
+    """A collection of some tenant, as the searcher holds it."""
+
+    tenant: str
+    name: str
+    uid: str
+    """Told apart from an earlier collection of the same name by this."""
+    revision: int
+    aligner: str
+    """The active aligner; empty for none."""
+    item_count: int
+    """Live items of both modalities."""
+    changed_count: int
+    """Of these, items stored above the revision that was known."""
+
+
+class FollowedCollections(Protocol):
+    """What watching needs of the searcher; the gRPC one lives in `watch_calls.py`."""
+
+    async def followed(self, known: Mapping[tuple[str, str], int]) -> Sequence[FollowedCollection]:
+        """Return the collections of every tenant.
+
+        Args:
+            known: Revisions that are known already, by tenant and name.
+        """
+        ...
+
+    def read_sample(
+        self, tenant: str, collection: str, *, count: int, seed: int
+    ) -> AsyncIterator[CollectionHead | ItemBatch]:
+        """Yield the head once, then batches of the items of about `count` pair keys."""
         ...

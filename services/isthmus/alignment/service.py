@@ -17,9 +17,12 @@ from isthmus.alignment.measuring import MeasureRequest
 from isthmus.alignment.ports import CollectionHead, ItemBatch, NotesWanted
 from isthmus.alignment.refusals import translated
 from isthmus.alignment.reports import gap_message, report_message, verification_message
+from isthmus.alignment.watch_calls import GrpcFollowedCollections, WatchCalls
+from isthmus.alignment.watching.watcher import Watcher
 from isthmus.core.aligners import Artefact, FitOptions
 from isthmus.core.gap import PAIRS_MIN, SAMPLE_LIMIT
 from isthmus.core.modality import Modality
+from isthmus.core.watch import WatchLimits
 from isthmus.runtime.base import context
 from isthmus.runtime.base.errors import InvalidArgumentError
 from isthmus.runtime.base.limits import LABELS_MAX_COUNT, MEASURE_SAMPLE_MAX_COUNT, UPSERT_MAX_COUNT
@@ -31,7 +34,7 @@ from isthmus.runtime.rpc.matching import match_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.runtime.rpc.tls_channel import ChannelTls
 from isthmus.v1 import alignment_service_pb2, common_pb2, index_search_service_pb2
-from isthmus.v1.alignment_service_pb2_grpc import AlignmentServiceServicer, add_AlignmentServiceServicer_to_server
+from isthmus.v1.alignment_service_pb2_grpc import add_AlignmentServiceServicer_to_server
 from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
 
 __all__ = ["AlignmentServicer", "GrpcItemReader", "build"]
@@ -52,20 +55,29 @@ class GrpcItemReader:
         self._stub = IndexSearchServiceStub(channel)
 
     async def read(
-        self, collection: str, *, min_revision: int, paired_only: bool, notes: NotesWanted | None = None
+        self,
+        collection: str,
+        *,
+        min_revision: int,
+        paired_only: bool,
+        notes: NotesWanted | None = None,
+        sample: tuple[int, int] | None = None,
     ) -> AsyncIterator[CollectionHead | ItemBatch]:
-        """Yield the head once, then batches until the collection is read.
+        """Yield the head once, then batches until the collection is read, or a sample of its pairs: count and seed.
 
         Raises:
             IsthmusError: What the searcher refused with, UNAVAILABLE when it cannot be reached.
         """
         notes = notes or NotesWanted()
+        count, seed = sample or (0, 0)
         request = index_search_service_pb2.ReadItemsRequest(
             collection=collection,
             min_revision=min_revision,
             paired_only=paired_only,
             attribute=notes.attribute,
             content_words=notes.words,
+            sample_count=count,
+            sample_seed=seed,
         )
         async for message in stream(self._stub.ReadItems, request, backend="index_search"):
             if message.HasField("collection"):
@@ -81,14 +93,17 @@ class GrpcItemReader:
                 )
 
 
-class AlignmentServicer(AlignmentServiceServicer):
+class AlignmentServicer(WatchCalls):
     """Checks requests, asks the engine, packs answers.
 
     Args:
         engine: The engine.
+        watcher: Watches collections in the background.
+        limits: From where it proposes a re-fit.
     """
 
-    def __init__(self, engine: AlignmentEngine) -> None:
+    def __init__(self, engine: AlignmentEngine, watcher: Watcher, limits: WatchLimits) -> None:
+        super().__init__(watcher, limits)
         self._engine = engine
 
     async def ListAligners(
@@ -258,19 +273,25 @@ def build(config: AlignmentConfig) -> Hosted:
     """
     channel: grpc.aio.Channel | None = None
     engine: AlignmentEngine | None = None
+    watcher: Watcher | None = None
 
     def register(server: grpc.aio.Server) -> None:
-        nonlocal channel, engine
+        nonlocal channel, engine, watcher
         files = config.backend_tls()
         channel = open_channel(config.index_search_address, tls=None if files is None else ChannelTls(files))
-        engine = AlignmentEngine(config, GrpcItemReader(channel))
-        add_AlignmentServiceServicer_to_server(AlignmentServicer(engine), server)
+        reader = GrpcItemReader(channel)
+        engine = AlignmentEngine(config, reader)
+        watcher = Watcher(config, GrpcFollowedCollections(channel, reader))
+        servicer = AlignmentServicer(engine, watcher, config.watch_limits)
+        add_AlignmentServiceServicer_to_server(servicer, server)
 
     async def warm() -> None:
         await cast("AlignmentEngine", engine).start()
+        await cast("Watcher", watcher).start()
 
     async def close() -> None:
-        if engine is not None and channel is not None:
+        if engine is not None and watcher is not None and channel is not None:
+            await watcher.close()
             await engine.close()
             await channel.close()
 

@@ -56,6 +56,12 @@ class RawPairs:
         return sorted({key for key in self.image_keys if key} & {key for key in self.text_keys if key})
 
     @property
+    def held_out_keys(self) -> frozenset[str]:
+        """The paired keys that nothing is ever fitted on."""
+        keys = self.paired_keys
+        return frozenset(key for key, is_out in zip(keys, held_out(keys, seed=_SPLIT_SEED), strict=True) if is_out)
+
+    @property
     def ids(self) -> dict[Modality, Sequence[str]]:
         """Ids of the items of each modality, where there are notes."""
         return {} if self.notes is None else {modality: found.ids for modality, found in self.notes.items()}
@@ -86,8 +92,7 @@ class RawPairs:
             NotEnoughItemsError: A side would be empty.
             LeakError: A photo is on both sides.
         """
-        keys = self.paired_keys
-        out = {key for key, is_out in zip(keys, held_out(keys, seed=_SPLIT_SEED), strict=True) if is_out}
+        keys, out = self.paired_keys, self.held_out_keys
         if not out or len(out) == len(keys):
             msg = f"pairs: {len(keys)} are too few to hold {HELD_OUT_SHARE:.0%} out; add pairs"
             raise NotEnoughItemsError(msg)

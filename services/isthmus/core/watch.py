@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from isthmus.core.aligners import Aligner, FitReference, ProbeRecall
 from isthmus.core.canonical import canonical
 from isthmus.core.errors import NotEnoughItemsError
-from isthmus.core.gap import CloudDrift, cloud_drift
+from isthmus.core.gap import CloudDrift, Moved, cloud_drift
 from isthmus.core.modality import Modality
 from isthmus.core.probe import probe_recall
 from isthmus.core.raw_pairs import RawPairs
@@ -43,6 +43,58 @@ class WatchFigures:
     fit_probe: ProbeRecall | None = None
     """The same at the fit."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values: `pairs`, `gap`, `drift`, `probe`, `fit_probe`; null and absent are unknown."""
+        return {
+            "pairs": self.pair_count,
+            "images": self.image_count,
+            "texts": self.text_count,
+            "gap": {"raw": self.raw_gap, "aligned": self.aligned_gap},
+            "drift": {
+                modality.value: {"pairs": one.key_count, "mean": _moved(one.mean), "spectrum": _moved(one.spectrum)}
+                for modality, one in self.drift.items()
+            },
+            "probe": _probe_document(self.probe),
+            "fit_probe": _probe_document(self.fit_probe),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+
+        def moved(entry: Mapping[str, float]) -> Moved:
+            return Moved(distance=entry["distance"], noise_floor=entry["noise_floor"], share=entry["share"])
+
+        def probe(entry: Mapping[str, Any] | None) -> ProbeRecall | None:
+            if entry is None:
+                return None
+            return ProbeRecall(
+                gallery_count=entry["gallery"],
+                pair_count=entry["pairs"],
+                image_query=entry["image_query"],
+                text_query=entry["text_query"],
+            )
+
+        return cls(
+            pair_count=document["pairs"],
+            image_count=document["images"],
+            text_count=document["texts"],
+            raw_gap=document["gap"]["raw"],
+            aligned_gap=document["gap"]["aligned"],
+            drift={
+                Modality(name): CloudDrift(
+                    key_count=one["pairs"], mean=moved(one["mean"]), spectrum=moved(one["spectrum"])
+                )
+                for name, one in document["drift"].items()
+            },
+            probe=probe(document["probe"]),
+            fit_probe=probe(document["fit_probe"]),
+        )
+
     @property
     def recall_drop(self) -> float | None:
         """How far the probe's recall has fallen since the fit; negative when it rose."""
@@ -55,7 +107,7 @@ class WatchFigures:
 class WatchLimits:
     """From where a re-fit is proposed: what has moved must be large, and it must be no noise.
 
-    Defaults as measured with the shipped encoders on Flickr8k's dev split, fit on 128 to 500 photos (docs/adr/0024):
+    Defaults as measured with the shipped encoders on Flickr8k's dev split, fit on 128 to 750 photos (docs/adr/0024):
     against another sample of the same photos the mean never moved beyond .104 of the spread nor 1.43 noise floors, the
     spectrum never beyond 1.27 floors; COCO photos move the mean by .28 and 2.9, blurred photos by .55 and 7.5.
     """
@@ -84,12 +136,14 @@ class Breach:
     limit: float
 
 
-def watch_pairs(pairs: RawPairs, *, held_out_keys: frozenset[str], aligner: Aligner | None) -> WatchFigures:
+def watch_pairs(pairs: RawPairs, aligner: Aligner | None) -> WatchFigures:
     """Look at a sample of pairs.
+
+    The probe is asked with the pairs that a fit to this collection holds out. An aligner that was fitted elsewhere, on
+    another split, may have seen some of them.
 
     Args:
         pairs: Raw embeddings; items without a counterpart are left out.
-        held_out_keys: Those of the keys that nothing was fitted on.
         aligner: The active one, if any.
 
     Raises:
@@ -106,7 +160,9 @@ def watch_pairs(pairs: RawPairs, *, held_out_keys: frozenset[str], aligner: Alig
         raw_gap=_gap(rows) if one_space else None,
         aligned_gap=None if aligner is None else _gap({m: aligner.align(found, m) for m, found in rows.items()}),
         drift={} if reference is None else _drift(reference, paired),
-        probe=_probe(aligner, rows, keys, held_out_keys, reference) if aligner is not None or one_space else None,
+        probe=_probe(aligner, rows, keys, paired.held_out_keys, reference)
+        if aligner is not None or one_space
+        else None,
         fit_probe=None if reference is None else reference.probe,
     )
 
@@ -128,6 +184,21 @@ def find_breaches(found: WatchFigures, limits: WatchLimits) -> tuple[Breach, ...
     if drop is not None and drop >= limits.recall_drop and drop >= _SURE * _standard_error(found):
         breaches.append(Breach(cause="probe_recall", subject="", figure=drop, limit=limits.recall_drop))
     return tuple(breaches)
+
+
+def _probe_document(one: ProbeRecall | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    return {
+        "gallery": one.gallery_count,
+        "pairs": one.pair_count,
+        "image_query": one.image_query,
+        "text_query": one.text_query,
+    }
+
+
+def _moved(one: Moved) -> dict[str, float]:
+    return asdict(one) | {"floors": one.floors}
 
 
 def _gap(rows: Mapping[Modality, NDArray[np.float32]]) -> float:

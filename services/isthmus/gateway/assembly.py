@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from isthmus.gateway.offload import Offload
 from isthmus.gateway.redis_backend import RedisBackend
 from isthmus.gateway.secret import cache_secret
 from isthmus.gateway.warmup import dummy_content
+from isthmus.gateway.watch_gauges import WatchGauges
 from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.base.logging import fields
@@ -98,9 +98,14 @@ class Gateway:
             timeout_s=config.status_timeout_s,
         )
         self.state = MeshState(
-            self.engine, encoders=self._encoders, health=self._health, timeout_s=config.status_timeout_s
+            self.engine,
+            encoders=self._encoders,
+            health=self._health,
+            alignment=self.alignment,
+            timeout_s=config.status_timeout_s,
         )
-        self._refresher: asyncio.Task[None] | None = None
+        self._gauges = WatchGauges(self.alignment, every_s=config.watch_refresh_s, timeout_s=config.watch_refresh_s)
+        self._background: list[asyncio.Task[None]] = []
 
     async def warm(self) -> None:
         """Wait for the services behind, learn who the encoders are, embed one dummy of each modality.
@@ -113,14 +118,13 @@ class Gateway:
         await self.engine.cache.start()
         await self._health.wait_for_all(self.config.warm_timeout_s)
         await gather_all([self._try_encoder(modality, due_s) for modality in self._encoders])
-        self._refresher = asyncio.create_task(self._keep_fresh())
+        self._background = [asyncio.create_task(self._keep_fresh()), asyncio.create_task(self._gauges.run())]
 
     async def close(self) -> None:
         """Stop everything."""
-        if self._refresher is not None:
-            self._refresher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._refresher
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.engine.close()
         self.offload.close()
         for channel in self._channels.values():

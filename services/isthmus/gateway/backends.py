@@ -393,6 +393,11 @@ class AlignmentBackend:
             AlignerFiles(answer.artefact.manifest, answer.artefact.tensors),
         )
 
+    async def count_open_proposals(self) -> int:
+        """Return how many proposals to fit again are open, over all collections of the call's tenant."""
+        request = alignment_service_pb2.AlignmentServiceListProposalsRequest()
+        return len((await call(self.stub.ListProposals, request, backend="alignment")).proposals)
+
     async def align(self, aligner: str, rows: Sequence[Row], *, modality: Modality, space: str) -> AlignedRows:
         """Map up to 1,000 rows to the aligned space."""
         request = alignment_service_pb2.AlignmentServiceAlignVectorsRequest(

@@ -88,6 +88,8 @@ class GatewayConfig(CallerConfig):
     """How long to wait at start for the services behind the gateway."""
     refresh_s: float = Field(default=5.0, gt=0)
     """How often the encoders are asked which revision they are."""
+    watch_refresh_s: float = Field(default=15.0, gt=0)
+    """How often the figures of watched collections are asked for, to be exported as metrics."""
     status_timeout_s: float = Field(default=1.0, gt=0)
     """How long GetStatus waits for a service before it says that it does not answer."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from isthmus.core.modality import Modality
+from isthmus.gateway.backends import AlignmentBackend
 from isthmus.gateway.domain import AlignerInfo
 from isthmus.gateway.engine import GatewayEngine
 from isthmus.gateway.gather import gather_all
@@ -34,6 +35,7 @@ class MeshState:
         engine: Of the gateway.
         encoders: By modality.
         health: Of the services behind the gateway.
+        alignment: Counts open proposals.
         timeout_s: How long each of them may take to answer.
     """
 
@@ -43,11 +45,13 @@ class MeshState:
         *,
         encoders: Mapping[Modality, EncoderPort],
         health: BackendHealth,
+        alignment: AlignmentBackend,
         timeout_s: float,
     ) -> None:
         self._engine = engine
         self._encoders = encoders
         self._health = health
+        self._alignment = alignment
         self._timeout_s = timeout_s
 
     async def status(self) -> gateway_service_pb2.GetStatusResponse:
@@ -65,6 +69,7 @@ class MeshState:
             index_search_serving=searcher,
             alignment_serving=alignment,
             default_aligner="" if aligner is None else aligner.aligner,
+            open_proposals=await self._open_proposals() if alignment else None,
             notices=[f"aligner {aligner.aligner}: {aligner.notice}"] if aligner is not None and aligner.notice else [],
         )
 
@@ -97,6 +102,13 @@ class MeshState:
             misses=counts.misses,
             refused=counts.refused,
         )
+
+    async def _open_proposals(self) -> int | None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._alignment.count_open_proposals()
+        except (IsthmusError, TimeoutError):
+            return None
 
     async def _default_aligner(self) -> AlignerInfo | None:
         try:

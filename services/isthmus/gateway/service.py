@@ -19,6 +19,7 @@ from isthmus.gateway.judging_calls import JudgingCalls
 from isthmus.gateway.matching_calls import MatchingCalls
 from isthmus.gateway.messages import collection_message
 from isthmus.gateway.upsert import UpsertCommand
+from isthmus.gateway.watch_calls import WatchCalls
 from isthmus.gateway.wire import (
     checked_contents,
     checked_items,
@@ -55,7 +56,7 @@ def _micros_since(started_s: float) -> int:
     return int((time.monotonic() - started_s) * 1e6)
 
 
-class GatewayServicer(AlignerCalls, JudgingCalls, MatchingCalls):
+class GatewayServicer(AlignerCalls, JudgingCalls, MatchingCalls, WatchCalls):
     """Checks requests, asks the engine, packs answers.
 
     Args:

@@ -22,6 +22,7 @@ __all__ = [
     "AlignerFiles",
     "CollectionInfo",
     "CollectionSettings",
+    "Followed",
     "ItemBatch",
     "ItemFailure",
     "ItemReader",
@@ -268,6 +269,23 @@ class ItemReader:
     info: CollectionInfo
     aligner: AlignerFiles | None
     batches: AsyncIterator[ItemBatch]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A collection, as a searcher holds it.
+
+    Attributes:
+        tenant: Whose it is.
+        uid: Told apart from an earlier collection of the same name by this.
+        info: The collection.
+        changed_count: Items stored above the revision that the caller knows; all of them when it knows none.
+    """
+
+    tenant: str
+    uid: str
+    info: CollectionInfo
+    changed_count: int
 
 
 def attributes_to_json(attributes: Attributes, *, content_words: int = 0) -> bytes:

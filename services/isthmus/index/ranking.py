@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgument
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["rank_snapshot", "search_snapshot"]
+__all__ = ["joined", "rank_snapshot", "search_snapshot"]
 
 _SPARE_MAX_COUNT: Final = 1_024
 """Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
@@ -228,3 +228,13 @@ def _merge(snapshot: Snapshot, found: Sequence[_Candidates], query: int, top_k: 
             )
         )
     return tuple(neighbors)
+
+
+def joined(answers: Sequence[SearchResult]) -> SearchResult:
+    """Join the answers to parts of one batch, which were searched side by side."""
+    return replace(
+        answers[0],
+        neighbors=tuple(neighbors for answer in answers for neighbors in answer.neighbors),
+        align_s=max(answer.align_s for answer in answers),
+        search_s=max(answer.search_s for answer in answers),
+    )

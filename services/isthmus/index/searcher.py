@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -22,20 +22,22 @@ from isthmus.index.follower import Follower
 from isthmus.index.model import (
     AlignerFiles,
     CollectionInfo,
-    ItemBatch,
+    Followed,
     ItemReader,
     ItemView,
     NotesWanted,
     SearchResult,
 )
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
-from isthmus.index.ranking import search_snapshot
+from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
+from isthmus.index.ranking import joined, search_snapshot
+from isthmus.index.reading import read_rows
 from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
 from isthmus.index.snapshot import Snapshot
-from isthmus.index.stored_rows import fill_embeddings, take_batch, take_rows
+from isthmus.index.stored_rows import fill_embeddings, take_rows
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -57,8 +59,6 @@ _RETRY_S: Final = 0.01
 _ROSTER_RETRY_S: Final = 1.0
 _PART_MIN_QUERIES: Final = 4
 """A batch is cut into parts of at least this many queries, one a thread that has nothing to do."""
-_BATCH_MAX_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of embeddings in a batch of `read_items`: far below what a message may hold."""
 
 T = TypeVar("T")
 
@@ -169,7 +169,7 @@ class SearcherEngine:
             where=where,
             is_idle=self._pool.idle_threads > 0,
         )
-        return answers[0] if len(answers) == 1 else _joined(answers)
+        return answers[0] if len(answers) == 1 else joined(answers)
 
     async def match_pairs(
         self,
@@ -257,16 +257,18 @@ class SearcherEngine:
         *,
         paired_only: bool = False,
         notes: NotesWanted | None = None,
+        sample: PairSampling | None = None,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> ItemReader:
-        """Pin a collection at one revision and read all its items with their raw embeddings, images first.
+        """Pin a collection at one revision and read its items with their raw embeddings, images first.
 
         Args:
             tenant: Whose collection it is.
             collection: Its name.
             paired_only: Leave out items without a pair key.
             notes: What to say of items beside; None for nothing.
+            sample: Read so many pairs only; None reads everything.
             min_revision: Read at least this revision.
             timeout_s: Time the caller has left; None means for ever.
 
@@ -279,9 +281,23 @@ class SearcherEngine:
         follower = await self._follower(tenant, collection)
         snapshot = await self._at_least(follower, min_revision, deadline_s)
         aligner = None if snapshot.aligner is None else AlignerFiles(*snapshot.aligner.artefact.to_bytes())
-        return ItemReader(
-            snapshot.info(), aligner, self._read(follower, snapshot, notes or NotesWanted(), paired_only=paired_only)
-        )
+        chosen: Callable[[Modality], NDArray[np.int64]] = partial(snapshot.live_row_ids, paired_only=paired_only)
+        if sample is not None:
+            sampled = await self._pool.run(partial(sampled_row_ids, snapshot, sample), deadline_s=deadline_s)
+            chosen = sampled.__getitem__
+        batches = read_rows(follower, snapshot, chosen, notes=notes or NotesWanted(), pool=self._pool)
+        return ItemReader(snapshot.info(), aligner, batches)
+
+    async def list_followed(self, known: Mapping[tuple[str, str], int]) -> tuple[Followed, ...]:
+        """Return the collections of every tenant that are loaded, by tenant and name.
+
+        Args:
+            known: Revisions that the caller knows, by tenant and name.
+
+        Raises:
+            ResourceExhaustedError: OVERLOADED.
+        """
+        return await list_followed(self._roster, known, pool=self._pool)
 
     async def offload(self, work: Callable[[], T]) -> T:
         """Return what `work` returns; it runs in a search thread, so that the event loop stays free.
@@ -312,17 +328,6 @@ class SearcherEngine:
                 msg, reason="LIMIT_EXCEEDED", metadata={"field": "attribute", "limit": str(LABELS_MAX_COUNT)}
             )
         return snapshot.info(), sorted(values)
-
-    async def _read(
-        self, follower: Follower, snapshot: Snapshot, notes: NotesWanted, *, paired_only: bool
-    ) -> AsyncIterator[ItemBatch]:
-        for modality in snapshot.settings.modalities:
-            row_ids = await self._pool.run(partial(snapshot.live_row_ids, modality, paired_only=paired_only))
-            dimension = snapshot.settings.dimension(modality)
-            count = min(UPSERT_MAX_COUNT, max(1, _BATCH_MAX_BYTES // (2 * dimension)))
-            for start in range(0, len(row_ids), count):
-                wanted = row_ids[start : start + count]
-                yield await self._pool.run(partial(take_batch, follower, snapshot, modality, wanted, notes))
 
     async def _follower(self, tenant: str, name: str) -> Follower:
         """Return a collection's follower; a collection deleted or made a moment ago is noticed."""
@@ -413,16 +418,6 @@ class SearcherEngine:
     @staticmethod
     async def _run(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
-
-
-def _joined(answers: Sequence[SearchResult]) -> SearchResult:
-    """Join the answers to parts of one batch, which were searched side by side."""
-    return replace(
-        answers[0],
-        neighbors=tuple(neighbors for answer in answers for neighbors in answer.neighbors),
-        align_s=max(answer.align_s for answer in answers),
-        search_s=max(answer.search_s for answer in answers),
-    )
 
 
 def _check_top_k(top_k: int) -> None:

@@ -12,9 +12,11 @@ from isthmus.index import wire
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.model import CollectionSettings, NotesWanted
+from isthmus.index.pair_rows import PairSampling
 from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
-from isthmus.runtime.base.limits import EMBED_MAX_COUNT
+from isthmus.runtime.base.limits import EMBED_MAX_COUNT, FOLLOWED_MAX_COUNT
+from isthmus.runtime.base.names import check_count
 from isthmus.runtime.rpc.codec import decode_vectors
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.guard import guard_terms
@@ -280,6 +282,7 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             request.collection,
             paired_only=request.paired_only,
             notes=NotesWanted(attribute=request.attribute, words=request.content_words),
+            sample=PairSampling(request.sample_count, request.sample_seed) if request.sample_count else None,
             min_revision=request.min_revision,
             timeout_s=call.remaining_s(),
         )
@@ -303,6 +306,17 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             timeout_s=call.remaining_s(),
         )
         return index_search_service_pb2.ListValuesResponse(values=values, collection=wire.collection_message(info))
+
+    async def ListFollowed(
+        self, request: index_search_service_pb2.ListFollowedRequest, _context: _Context
+    ) -> index_search_service_pb2.ListFollowedResponse:
+        """List the collections of every tenant."""
+        if request.known:
+            check_count(request.known, field="known", limit=FOLLOWED_MAX_COUNT)
+        found = await self._engine.list_followed({(one.tenant, one.name): one.revision for one in request.known})
+        return index_search_service_pb2.ListFollowedResponse(
+            collections=[wire.followed_message(one) for one in found[:FOLLOWED_MAX_COUNT]]
+        )
 
 
 def build(config: IndexConfig) -> Hosted:

@@ -13,6 +13,7 @@ from isthmus.index.history import Promotion, PromotionKind
 from isthmus.index.model import (
     AlignerFiles,
     CollectionInfo,
+    Followed,
     ItemBatch,
     ItemView,
     Neighbor,
@@ -46,6 +47,7 @@ __all__ = [
     "collection_message",
     "digest_message",
     "fitting",
+    "followed_message",
     "given_vectors",
     "item_message",
     "micros",
@@ -166,6 +168,20 @@ def promotion_message(promotion: Promotion) -> common_pb2.Promotion:
         override_reason=promotion.override_reason,
         unverified=promotion.unverified,
         restored_revision=promotion.restored_revision,
+    )
+
+
+def followed_message(found: Followed) -> index_search_service_pb2.FollowedCollection:
+    """Return a collection of some tenant for the wire."""
+    info = found.info
+    return index_search_service_pb2.FollowedCollection(
+        tenant=found.tenant,
+        name=info.name,
+        uid=found.uid,
+        revision=info.revision,
+        aligner=info.aligner,
+        item_count=info.image_count + info.text_count,
+        changed_count=found.changed_count,
     )
 
 

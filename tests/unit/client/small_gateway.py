@@ -24,6 +24,7 @@ from tests.unit.client.gateway.items import Items
 from tests.unit.client.gateway.judging import Judging
 from tests.unit.client.gateway.matching import Matching
 from tests.unit.client.gateway.mesh import Mesh
+from tests.unit.client.gateway.watching import Watching
 
 __all__ = [
     "ALIGNER",
@@ -39,7 +40,7 @@ __all__ = [
 
 
 class SmallGateway(
-    Items, Collections, Judging, Matching, Aligners, Mesh, gateway_service_pb2_grpc.GatewayServiceServicer
+    Items, Collections, Judging, Matching, Aligners, Watching, Mesh, gateway_service_pb2_grpc.GatewayServiceServicer
 ):
     """All answers of the small gateway; its state and its script of failures are those of `Script`."""
 

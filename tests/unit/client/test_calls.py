@@ -26,7 +26,9 @@ from isthmus.client import (
     InvalidArgumentError,
     Item,
     Limits,
+    Moved,
     NotFoundError,
+    ProbeRecall,
     SpacedVector,
 )
 from tests.unit.client.small_gateway import (
@@ -390,6 +392,29 @@ async def test_a_shadow_is_set_reported_and_taken_off(filled: _Both, gateway: Sm
     assert (found.active_s, found.shadow_s, found.dropped_busy_count) == (0.002, 0.003, 3)
     assert (await filled("set_shadow_aligner", "c", None)).shadow_aligner == ""
     assert (await filled("shadow_report", "c")).state == "off"
+
+
+async def test_a_watched_collection_tells_how_it_moved_and_what_is_proposed(
+    filled: _Both, gateway: SmallGateway
+) -> None:
+    """What is unknown is None or absent, never 0; times are times; a dismissal carries its reason."""
+    found = await filled("get_watch", "c")
+    assert (found.aligner, found.revision, found.pairs, found.unmeasured) == (ALIGNER, 7, 200, "")
+    assert found.time.isoformat() == "2023-11-14T22:13:20.123456+00:00"
+    assert (found.raw_gap, found.aligned_gap) == (None, 0.125)
+    assert found.drift.keys() == {"image"}
+    assert found.drift["image"].mean == Moved(distance=0.5, noise_floor=0.125, share=0.25, floors=4.0)
+    assert found.probe is None
+    assert found.fit_probe == ProbeRecall(gallery=50, pairs=100, image_query=0.75, text_query=0.5)
+    assert found.limits.recall_drop == 0.0625
+    (proposal,) = found.proposals
+    assert (proposal.cause, proposal.subject, proposal.state, proposal.closed) == ("mean", "image", "open", None)
+    assert await filled("list_proposals", "c", include_closed=True) == (proposal,)
+    assert gateway.requests["ListProposals"][-1].include_closed
+    closed = await filled("dismiss_proposal", "c", proposal.proposal, reason="known")
+    assert (closed.state, closed.reason, closed.closed.year) == ("dismissed", "known", 2023)
+    with pytest.raises(NotFoundError):
+        await filled("get_watch", "nowhere")
 
 
 async def test_status_says_what_the_mesh_is_made_of(call: _Both) -> None:

@@ -30,6 +30,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "set_shadow_aligner": lambda client: client.set_shadow_aligner("c", "a", timeout_s=1e-6),
     "shadow_report": lambda client: client.shadow_report("c", timeout_s=1e-6),
     "list_promotions": lambda client: client.list_promotions("c", timeout_s=1e-6),
+    "get_watch": lambda client: client.get_watch("c", timeout_s=1e-6),
+    "list_proposals": lambda client: client.list_proposals(timeout_s=1e-6),
+    "dismiss_proposal": lambda client: client.dismiss_proposal("c", "p", timeout_s=1e-6),
     "status": lambda client: client.status(timeout_s=1e-6),
 }
 

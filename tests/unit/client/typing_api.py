@@ -36,6 +36,7 @@ from isthmus.client import (
     Neighbor,
     Pair,
     PromotionHistory,
+    RefitProposal,
     Resume,
     SearchResult,
     ShadowReport,
@@ -45,6 +46,7 @@ from isthmus.client import (
     UpsertAck,
     UpsertSummary,
     VerificationReport,
+    WatchReport,
 )
 
 CONFIG = ClientConfig(timeouts=Timeouts(call_s=2.0), limits=Limits(window_max_count=2), resume=Resume(max_attempts=3))
@@ -111,6 +113,9 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.list_promotions("c"), PromotionHistory)
         assert_type(client.set_shadow_aligner("c", None), Collection)
         assert_type(client.shadow_report("c"), ShadowReport)
+        assert_type(client.get_watch("c"), WatchReport)
+        assert_type(client.list_proposals(include_closed=True), tuple[RefitProposal, ...])
+        assert_type(client.dismiss_proposal("c", "p", reason="r"), RefitProposal)
         assert_type(client.status(), Status)
 
 
@@ -151,4 +156,7 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         assert_type(await client.list_promotions("c"), PromotionHistory)
         assert_type(await client.set_shadow_aligner("c", "a"), Collection)
         assert_type(await client.shadow_report("c"), ShadowReport)
+        assert_type(await client.get_watch("c"), WatchReport)
+        assert_type(await client.list_proposals("c"), tuple[RefitProposal, ...])
+        assert_type(await client.dismiss_proposal("c", "p"), RefitProposal)
         assert_type(await client.status(), Status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -115,13 +116,14 @@ def test_an_artefact_from_before_has_no_statistics_and_its_drift_is_unknown(make
     pairs = raw_pairs(make_pairs(count=200))
     aligner = load_aligner(fit_artefact("center", pairs.fit_pairs(), label=LABEL))
     assert aligner.reference is None
-    found = watch_pairs(pairs, held_out_keys=frozenset(pairs.paired_keys), aligner=aligner)
+    found = watch_pairs(pairs, aligner)
     assert (found.drift, found.fit_probe, found.recall_drop) == ({}, None, None)
     assert found.raw_gap is not None
     assert found.aligned_gap is not None
     assert found.aligned_gap < found.raw_gap
     assert found.probe is not None
     assert find_breaches(found, LIMITS) == ()
+    assert WatchFigures.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_statistics_that_do_not_fit_together_are_refused(make_pairs: MakePairs) -> None:
@@ -200,13 +202,14 @@ def test_real_vectors_of_the_same_kind_breach_nothing_and_captions_in_place_of_p
         order = np.random.default_rng(seed).permutation(250)
         artefact, _ = fit_and_judge("center", pairs(order[:125], images), label=LABEL)
         aligner = load_aligner(artefact)
-        found = watch_pairs(pairs(order[125:], images), held_out_keys=frozenset(keys), aligner=aligner)
+        found = watch_pairs(pairs(order[125:], images), aligner)
         assert find_breaches(found, LIMITS) == ()
         floors = [(one.mean.floors, one.spectrum.floors) for one in found.drift.values()]
         worst = np.maximum(worst, np.max(floors, axis=0))
     assert worst[0] < 1.5  # 1.16 measured
     assert worst[1] < 1.5  # 1.29 measured
-    found = watch_pairs(pairs(order[125:], texts), held_out_keys=frozenset(keys), aligner=aligner)
+    found = watch_pairs(pairs(order[125:], texts), aligner)
+    assert WatchFigures.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     breaches = {one.cause: one for one in find_breaches(found, LIMITS)}
     assert {name: one.subject for name, one in breaches.items()} == {"mean": "image", "spectrum": "image"}
     assert breaches["mean"].figure > 1.0  # 1.26 measured

@@ -39,4 +39,5 @@ def status(message: gateway_service_pb2.GetStatusResponse) -> Status:
         alignment_serving=message.alignment_serving,
         default_aligner=message.default_aligner,
         notices=tuple(message.notices),
+        open_proposals=message.open_proposals if message.HasField("open_proposals") else None,
     )

@@ -69,3 +69,5 @@ class Status:
     """The aligner new collections start with; empty when there is none."""
     notices: tuple[str, ...]
     """Things a person should know, for example the licence of a shipped aligner."""
+    open_proposals: int | None
+    """Open proposals to fit an aligner again, over all collections; None when the alignment service does not say."""

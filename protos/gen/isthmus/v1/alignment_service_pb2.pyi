@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import matching_pb2 as _matching_pb2
+from isthmus.v1 import watch_pb2 as _watch_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -720,3 +721,189 @@ class AlignmentServiceAuditPairsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AlignmentServiceAuditPairsResponse: _TypeAlias = AlignmentServiceAuditPairsResponse  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceListWatchesRequest(_message.Message):
+    """Which collections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Optional. This collection of the call's tenant; empty means every collection of every tenant, for metrics."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceListWatchesRequest: _TypeAlias = AlignmentServiceListWatchesRequest  # noqa: Y015
+
+@_typing.final
+class TenantWatch(_message.Message):
+    """A collection with its owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Output only. Whose it is."""
+    @_builtins.property
+    def report(self) -> _watch_pb2.WatchReport:
+        """Output only. The latest look at it."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        report: _watch_pb2.WatchReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantWatch: _TypeAlias = TenantWatch  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceListWatchesResponse(_message.Message):
+    """The findings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WATCHES_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_COUNT_FIELD_NUMBER: _builtins.int
+    left_out_count: _builtins.int
+    """Output only. Collections beyond that maximum."""
+    @_builtins.property
+    def watches(self) -> _containers.RepeatedCompositeFieldContainer[Global___TenantWatch]:
+        """Output only. By tenant and name. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        watches: _abc.Iterable[Global___TenantWatch] | None = ...,
+        left_out_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out_count", b"left_out_count", "watches", b"watches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceListWatchesResponse: _TypeAlias = AlignmentServiceListWatchesResponse  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceListProposalsRequest(_message.Message):
+    """Whose proposals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Optional. Of this collection only; empty means all of the tenant's."""
+    include_closed: _builtins.bool
+    """Optional. List closed ones too."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        include_closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "include_closed", b"include_closed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceListProposalsRequest: _TypeAlias = AlignmentServiceListProposalsRequest  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceListProposalsResponse(_message.Message):
+    """The proposals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[_watch_pb2.RefitProposal]:
+        """Output only. Newest first. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[_watch_pb2.RefitProposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceListProposalsResponse: _TypeAlias = AlignmentServiceListProposalsResponse  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceDismissProposalRequest(_message.Message):
+    """What to dismiss, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    proposal: _builtins.str
+    """Required. Id of the proposal."""
+    reason: _builtins.str
+    """Optional. Why: at most 1,024 bytes."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        proposal: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "proposal", b"proposal", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceDismissProposalRequest: _TypeAlias = AlignmentServiceDismissProposalRequest  # noqa: Y015
+
+@_typing.final
+class AlignmentServiceDismissProposalResponse(_message.Message):
+    """It is closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _watch_pb2.RefitProposal:
+        """Output only. The proposal."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _watch_pb2.RefitProposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentServiceDismissProposalResponse: _TypeAlias = AlignmentServiceDismissProposalResponse  # noqa: Y015

@@ -85,6 +85,21 @@ class AlignmentServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapResponse.FromString,
                 _registered_method=True)
+        self.ListWatches = channel.unary_unary(
+                '/isthmus.v1.AlignmentService/ListWatches',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListWatchesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListWatchesResponse.FromString,
+                _registered_method=True)
+        self.ListProposals = channel.unary_unary(
+                '/isthmus.v1.AlignmentService/ListProposals',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListProposalsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListProposalsResponse.FromString,
+                _registered_method=True)
+        self.DismissProposal = channel.unary_unary(
+                '/isthmus.v1.AlignmentService/DismissProposal',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalResponse.FromString,
+                _registered_method=True)
 
 
 class AlignmentServiceServicer(object):
@@ -161,6 +176,27 @@ class AlignmentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWatches(self, request, context):
+        """Say what the latest look at collections found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposals(self, request, context):
+        """List proposals to fit an aligner again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DismissProposal(self, request, context):
+        """Dismiss a proposal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AlignmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +249,21 @@ def add_AlignmentServiceServicer_to_server(servicer, server):
                     servicer.MeasureGap,
                     request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapResponse.SerializeToString,
+            ),
+            'ListWatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWatches,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListWatchesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListWatchesResponse.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListProposalsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListProposalsResponse.SerializeToString,
+            ),
+            'DismissProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DismissProposal,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -486,6 +537,87 @@ class AlignmentService(object):
             '/isthmus.v1.AlignmentService/MeasureGap',
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapRequest.SerializeToString,
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceMeasureGapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/ListWatches',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListWatchesRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListWatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/ListProposals',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListProposalsRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DismissProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/DismissProposal',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalResponse.FromString,
             options,
             channel_credentials,
             insecure,

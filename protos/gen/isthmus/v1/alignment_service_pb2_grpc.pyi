@@ -53,6 +53,12 @@ class AlignmentServiceStub:
     """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
     MeasureGap: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]
     """Measure the gap between the modalities on a collection's pairs."""
+    ListWatches: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceListWatchesRequest, _alignment_service_pb2.AlignmentServiceListWatchesResponse]
+    """Say what the latest look at collections found."""
+    ListProposals: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceListProposalsRequest, _alignment_service_pb2.AlignmentServiceListProposalsResponse]
+    """List proposals to fit an aligner again."""
+    DismissProposal: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceDismissProposalRequest, _alignment_service_pb2.AlignmentServiceDismissProposalResponse]
+    """Dismiss a proposal."""
 
 @_typing.type_check_only
 class AlignmentServiceAsyncStub(AlignmentServiceStub):
@@ -79,6 +85,12 @@ class AlignmentServiceAsyncStub(AlignmentServiceStub):
     """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
     MeasureGap: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceMeasureGapRequest, _alignment_service_pb2.AlignmentServiceMeasureGapResponse]  # type: ignore[assignment]
     """Measure the gap between the modalities on a collection's pairs."""
+    ListWatches: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceListWatchesRequest, _alignment_service_pb2.AlignmentServiceListWatchesResponse]  # type: ignore[assignment]
+    """Say what the latest look at collections found."""
+    ListProposals: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceListProposalsRequest, _alignment_service_pb2.AlignmentServiceListProposalsResponse]  # type: ignore[assignment]
+    """List proposals to fit an aligner again."""
+    DismissProposal: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceDismissProposalRequest, _alignment_service_pb2.AlignmentServiceDismissProposalResponse]  # type: ignore[assignment]
+    """Dismiss a proposal."""
 
 class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps aligners and works on them. Not on the path of a search."""
@@ -162,5 +174,29 @@ class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceMeasureGapResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceMeasureGapResponse]]:
         """Measure the gap between the modalities on a collection's pairs."""
+
+    @_abc_1.abstractmethod
+    def ListWatches(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceListWatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceListWatchesResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceListWatchesResponse]]:
+        """Say what the latest look at collections found."""
+
+    @_abc_1.abstractmethod
+    def ListProposals(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceListProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceListProposalsResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceListProposalsResponse]]:
+        """List proposals to fit an aligner again."""
+
+    @_abc_1.abstractmethod
+    def DismissProposal(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceDismissProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceDismissProposalResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceDismissProposalResponse]]:
+        """Dismiss a proposal."""
 
 def add_AlignmentServiceServicer_to_server(servicer: AlignmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -130,6 +130,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The collection's aligner has no calibration that was fitted to pairs; `metadata.command` makes one."""
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 53
     """The store's disk has no room for writes; reads go on. Deleting is possible for as long as the reserve lasts."""
+    ERROR_REASON_PROPOSAL_NOT_FOUND: _ErrorReason.ValueType  # 54
+    """The collection has no such proposal, or it was closed because another aligner has become the active one."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -244,4 +246,6 @@ ERROR_REASON_NOT_CALIBRATED: ErrorReason.ValueType  # 52
 """The collection's aligner has no calibration that was fitted to pairs; `metadata.command` makes one."""
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 53
 """The store's disk has no room for writes; reads go on. Deleting is possible for as long as the reserve lasts."""
+ERROR_REASON_PROPOSAL_NOT_FOUND: ErrorReason.ValueType  # 54
+"""The collection has no such proposal, or it was closed because another aligner has become the active one."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
 from isthmus.v1 import matching_pb2 as _matching_pb2
+from isthmus.v1 import watch_pb2 as _watch_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1391,6 +1392,160 @@ class ListPromotionsResponse(_message.Message):
 Global___ListPromotionsResponse: _TypeAlias = ListPromotionsResponse  # noqa: Y015
 
 @_typing.final
+class GetWatchRequest(_message.Message):
+    """Which collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWatchRequest: _TypeAlias = GetWatchRequest  # noqa: Y015
+
+@_typing.final
+class GetWatchResponse(_message.Message):
+    """How it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> _watch_pb2.WatchReport:
+        """Output only. The latest look at it."""
+
+    def __init__(
+        self,
+        *,
+        report: _watch_pb2.WatchReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWatchResponse: _TypeAlias = GetWatchResponse  # noqa: Y015
+
+@_typing.final
+class ListProposalsRequest(_message.Message):
+    """Whose proposals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Optional. Of this collection only; empty means all of the tenant's."""
+    include_closed: _builtins.bool
+    """Optional. List closed ones too; by default only those that are open."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        include_closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "include_closed", b"include_closed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsRequest: _TypeAlias = ListProposalsRequest  # noqa: Y015
+
+@_typing.final
+class ListProposalsResponse(_message.Message):
+    """The proposals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[_watch_pb2.RefitProposal]:
+        """Output only. Newest first. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[_watch_pb2.RefitProposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsResponse: _TypeAlias = ListProposalsResponse  # noqa: Y015
+
+@_typing.final
+class DismissProposalRequest(_message.Message):
+    """What to dismiss, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    proposal: _builtins.str
+    """Required. Id of the proposal, 16 hexadecimal digits."""
+    reason: _builtins.str
+    """Optional. Why, for whoever looks later: at most 1,024 bytes; kept with it."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        proposal: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "proposal", b"proposal", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DismissProposalRequest: _TypeAlias = DismissProposalRequest  # noqa: Y015
+
+@_typing.final
+class DismissProposalResponse(_message.Message):
+    """It is closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _watch_pb2.RefitProposal:
+        """Output only. The proposal."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _watch_pb2.RefitProposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DismissProposalResponse: _TypeAlias = DismissProposalResponse  # noqa: Y015
+
+@_typing.final
 class GetStatusRequest(_message.Message):
     """Nothing to say."""
 
@@ -1513,6 +1668,7 @@ class GetStatusResponse(_message.Message):
     ALIGNMENT_SERVING_FIELD_NUMBER: _builtins.int
     DEFAULT_ALIGNER_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
+    OPEN_PROPOSALS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Output only. Version of the gateway."""
     index_writer_serving: _builtins.bool
@@ -1523,6 +1679,8 @@ class GetStatusResponse(_message.Message):
     """Output only. True when the alignment service answers."""
     default_aligner: _builtins.str
     """Output only. The aligner new collections start with; empty when there is none."""
+    open_proposals: _builtins.int
+    """Output only. Open proposals to fit an aligner again, over all of the tenant's collections; unset when unknown."""
     @_builtins.property
     def encoders(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncoderStatus]:
         """Output only. The encoders. A maximum of 2."""
@@ -1546,12 +1704,15 @@ class GetStatusResponse(_message.Message):
         alignment_serving: _builtins.bool = ...,
         default_aligner: _builtins.str = ...,
         notices: _abc.Iterable[_builtins.str] | None = ...,
+        open_proposals: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_open_proposals", b"_open_proposals", "cache", b"cache", "open_proposals", b"open_proposals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alignment_serving", b"alignment_serving", "cache", b"cache", "default_aligner", b"default_aligner", "encoders", b"encoders", "index_search_serving", b"index_search_serving", "index_writer_serving", b"index_writer_serving", "notices", b"notices", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_open_proposals", b"_open_proposals", "alignment_serving", b"alignment_serving", "cache", b"cache", "default_aligner", b"default_aligner", "encoders", b"encoders", "index_search_serving", b"index_search_serving", "index_writer_serving", b"index_writer_serving", "notices", b"notices", "open_proposals", b"open_proposals", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__open_proposals: _TypeAlias = _typing.Literal["open_proposals"]  # noqa: Y015
+    _WhichOneofArgType__open_proposals: _TypeAlias = _typing.Literal["_open_proposals", b"_open_proposals"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open_proposals) -> _WhichOneofReturnType__open_proposals | None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
 

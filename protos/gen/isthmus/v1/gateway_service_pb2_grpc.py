@@ -155,6 +155,21 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsResponse.FromString,
                 _registered_method=True)
+        self.GetWatch = channel.unary_unary(
+                '/isthmus.v1.GatewayService/GetWatch',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetWatchRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.GetWatchResponse.FromString,
+                _registered_method=True)
+        self.ListProposals = channel.unary_unary(
+                '/isthmus.v1.GatewayService/ListProposals',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListProposalsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListProposalsResponse.FromString,
+                _registered_method=True)
+        self.DismissProposal = channel.unary_unary(
+                '/isthmus.v1.GatewayService/DismissProposal',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DismissProposalRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DismissProposalResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/isthmus.v1.GatewayService/GetStatus',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetStatusRequest.SerializeToString,
@@ -337,6 +352,27 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetWatch(self, request, context):
+        """Say how a collection's pairs have moved away from the active aligner's fit, and whether a re-fit is proposed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposals(self, request, context):
+        """List proposals to fit an aligner again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DismissProposal(self, request, context):
+        """Dismiss a proposal: it is not made again for this aligner and cause until the figure has doubled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Say what the mesh is made of and how it is.
         """
@@ -466,6 +502,21 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListPromotions,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsResponse.SerializeToString,
+            ),
+            'GetWatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWatch,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.GetWatchRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetWatchResponse.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListProposalsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListProposalsResponse.SerializeToString,
+            ),
+            'DismissProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DismissProposal,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DismissProposalRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DismissProposalResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -1122,6 +1173,87 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/ListPromotions',
             isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.ListPromotionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/GetWatch',
+            isthmus_dot_v1_dot_gateway__service__pb2.GetWatchRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.GetWatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/ListProposals',
+            isthmus_dot_v1_dot_gateway__service__pb2.ListProposalsRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.ListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DismissProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/DismissProposal',
+            isthmus_dot_v1_dot_gateway__service__pb2.DismissProposalRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.DismissProposalResponse.FromString,
             options,
             channel_credentials,
             insecure,

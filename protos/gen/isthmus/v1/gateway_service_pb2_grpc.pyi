@@ -86,6 +86,12 @@ class GatewayServiceStub:
     """Say what a collection's shadow aligner would have changed, as far as the searcher that is asked has compared."""
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListPromotionsRequest, _gateway_service_pb2.ListPromotionsResponse]
     """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
+    GetWatch: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetWatchRequest, _gateway_service_pb2.GetWatchResponse]
+    """Say how a collection's pairs have moved away from the active aligner's fit, and whether a re-fit is proposed."""
+    ListProposals: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListProposalsRequest, _gateway_service_pb2.ListProposalsResponse]
+    """List proposals to fit an aligner again."""
+    DismissProposal: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.DismissProposalRequest, _gateway_service_pb2.DismissProposalResponse]
+    """Dismiss a proposal: it is not made again for this aligner and cause until the figure has doubled."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]
     """Say what the mesh is made of and how it is."""
 
@@ -147,6 +153,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Say what a collection's shadow aligner would have changed, as far as the searcher that is asked has compared."""
     ListPromotions: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListPromotionsRequest, _gateway_service_pb2.ListPromotionsResponse]  # type: ignore[assignment]
     """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
+    GetWatch: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetWatchRequest, _gateway_service_pb2.GetWatchResponse]  # type: ignore[assignment]
+    """Say how a collection's pairs have moved away from the active aligner's fit, and whether a re-fit is proposed."""
+    ListProposals: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListProposalsRequest, _gateway_service_pb2.ListProposalsResponse]  # type: ignore[assignment]
+    """List proposals to fit an aligner again."""
+    DismissProposal: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.DismissProposalRequest, _gateway_service_pb2.DismissProposalResponse]  # type: ignore[assignment]
+    """Dismiss a proposal: it is not made again for this aligner and cause until the figure has doubled."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetStatusRequest, _gateway_service_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Say what the mesh is made of and how it is."""
 
@@ -349,6 +361,30 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.ListPromotionsResponse, _abc.Awaitable[_gateway_service_pb2.ListPromotionsResponse]]:
         """List what was the active aligner of a collection, since when, and which promotion was forced and why."""
+
+    @_abc_1.abstractmethod
+    def GetWatch(
+        self,
+        request: _gateway_service_pb2.GetWatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.GetWatchResponse, _abc.Awaitable[_gateway_service_pb2.GetWatchResponse]]:
+        """Say how a collection's pairs have moved away from the active aligner's fit, and whether a re-fit is proposed."""
+
+    @_abc_1.abstractmethod
+    def ListProposals(
+        self,
+        request: _gateway_service_pb2.ListProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.ListProposalsResponse, _abc.Awaitable[_gateway_service_pb2.ListProposalsResponse]]:
+        """List proposals to fit an aligner again."""
+
+    @_abc_1.abstractmethod
+    def DismissProposal(
+        self,
+        request: _gateway_service_pb2.DismissProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.DismissProposalResponse, _abc.Awaitable[_gateway_service_pb2.DismissProposalResponse]]:
+        """Dismiss a proposal: it is not made again for this aligner and cause until the figure has doubled."""
 
     @_abc_1.abstractmethod
     def GetStatus(

@@ -220,6 +220,8 @@ class ReadItemsRequest(_message.Message):
     PAIRED_ONLY_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_FIELD_NUMBER: _builtins.int
     CONTENT_WORDS_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLE_SEED_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
@@ -230,6 +232,12 @@ class ReadItemsRequest(_message.Message):
     """Optional. Send each item's value of this attribute too, at most 256 bytes; unset sends none."""
     content_words: _builtins.bool
     """Optional. Send each item's number of words too; off by default."""
+    sample_count: _builtins.int
+    """Optional. Of the modality with fewer items only so many, chosen by `sample_seed`, and of the other one only items of
+    their pair keys, at most five times as many: 1 to 5000; unset means all. Items without a pair key are left out.
+    """
+    sample_seed: _builtins.int
+    """Optional. Seed of the sample; 0 is a seed like another."""
     def __init__(
         self,
         *,
@@ -238,10 +246,12 @@ class ReadItemsRequest(_message.Message):
         paired_only: _builtins.bool = ...,
         attribute: _builtins.str = ...,
         content_words: _builtins.bool = ...,
+        sample_count: _builtins.int = ...,
+        sample_seed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "content_words", b"content_words", "min_revision", b"min_revision", "paired_only", b"paired_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "content_words", b"content_words", "min_revision", b"min_revision", "paired_only", b"paired_only", "sample_count", b"sample_count", "sample_seed", b"sample_seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -528,3 +538,127 @@ class IndexSearchServiceGetShadowReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexSearchServiceGetShadowReportResponse: _TypeAlias = IndexSearchServiceGetShadowReportResponse  # noqa: Y015
+
+@_typing.final
+class KnownCollection(_message.Message):
+    """What the caller knows of a collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Whose it is."""
+    name: _builtins.str
+    """Required. Its name."""
+    revision: _builtins.int
+    """Required. The revision that the caller knows."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        name: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "revision", b"revision", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownCollection: _TypeAlias = KnownCollection  # noqa: Y015
+
+@_typing.final
+class ListFollowedRequest(_message.Message):
+    """What the caller knows already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownCollection]:
+        """Optional. Collections whose changes are to be counted. A maximum of 10000."""
+
+    def __init__(
+        self,
+        *,
+        known: _abc.Iterable[Global___KnownCollection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFollowedRequest: _TypeAlias = ListFollowedRequest  # noqa: Y015
+
+@_typing.final
+class FollowedCollection(_message.Message):
+    """A collection, as the searcher holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Output only. Whose it is."""
+    name: _builtins.str
+    """Output only. Its name."""
+    uid: _builtins.str
+    """Output only. Told apart from an earlier collection of the same name by this."""
+    revision: _builtins.int
+    """Output only. Its revision."""
+    aligner: _builtins.str
+    """Output only. The active aligner, `aligner_id@revision`; empty when there is none."""
+    item_count: _builtins.int
+    """Output only. Live items of both modalities."""
+    changed_count: _builtins.int
+    """Output only. Of these, items stored above the revision that the caller knows; all of them when it knows none."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        name: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        aligner: _builtins.str = ...,
+        item_count: _builtins.int = ...,
+        changed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "changed_count", b"changed_count", "item_count", b"item_count", "name", b"name", "revision", b"revision", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowedCollection: _TypeAlias = FollowedCollection  # noqa: Y015
+
+@_typing.final
+class ListFollowedResponse(_message.Message):
+    """What the searcher holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedCompositeFieldContainer[Global___FollowedCollection]:
+        """Output only. Collections that are loaded, by tenant and name. A maximum of 10000."""
+
+    def __init__(
+        self,
+        *,
+        collections: _abc.Iterable[Global___FollowedCollection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFollowedResponse: _TypeAlias = ListFollowedResponse  # noqa: Y015

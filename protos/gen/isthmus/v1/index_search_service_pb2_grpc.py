@@ -65,6 +65,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesResponse.FromString,
                 _registered_method=True)
+        self.ListFollowed = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/ListFollowed',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.FromString,
+                _registered_method=True)
 
 
 class IndexSearchServiceServicer(object):
@@ -113,6 +118,13 @@ class IndexSearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFollowed(self, request, context):
+        """List the collections of every tenant, from memory: for services of the mesh that work on them in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexSearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.ListValues,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesResponse.SerializeToString,
+            ),
+            'ListFollowed': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFollowed,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/ListValues',
             isthmus_dot_v1_dot_index__search__service__pb2.ListValuesRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.ListValuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFollowed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/ListFollowed',
+            isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.FromString,
             options,
             channel_credentials,
             insecure,

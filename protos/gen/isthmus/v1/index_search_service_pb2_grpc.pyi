@@ -45,6 +45,8 @@ class IndexSearchServiceStub:
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
     ListValues: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]
     """List the different values that an attribute has, from memory: no embedding is read."""
+    ListFollowed: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]
+    """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
 
 @_typing.type_check_only
 class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
@@ -63,6 +65,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
     ListValues: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]  # type: ignore[assignment]
     """List the different values that an attribute has, from memory: no embedding is read."""
+    ListFollowed: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]  # type: ignore[assignment]
+    """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
 
 class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers from an immutable snapshot of a collection."""
@@ -114,5 +118,13 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_search_service_pb2.ListValuesResponse, _abc.Awaitable[_index_search_service_pb2.ListValuesResponse]]:
         """List the different values that an attribute has, from memory: no embedding is read."""
+
+    @_abc_1.abstractmethod
+    def ListFollowed(
+        self,
+        request: _index_search_service_pb2.ListFollowedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.ListFollowedResponse, _abc.Awaitable[_index_search_service_pb2.ListFollowedResponse]]:
+        """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
 
 def add_IndexSearchServiceServicer_to_server(servicer: IndexSearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,6 +28,14 @@ TOP_K_DEFAULT_COUNT: Final = 10
 """Neighbours of a query that does not say how many."""
 MEASURE_SAMPLE_MAX_COUNT: Final = 5_000
 """Pairs that the costlier measures of the gap look at."""
+FOLLOWED_MAX_COUNT: Final = 10_000
+"""Collections of all tenants in one internal list."""
+WATCHES_MAX_COUNT: Final = 1_000
+"""Watched collections in one internal list, and in a gateway's metrics."""
+PROPOSALS_MAX_COUNT: Final = 1_000
+"""Proposals in one list."""
+DISMISSAL_REASON_MAX_BYTES: Final = 1_024
+"""UTF-8 bytes of the reason for dismissing a proposal."""
 DIMENSION_MAX_COUNT: Final = 8_192
 """Components of a vector."""
 ID_MAX_BYTES: Final = 256

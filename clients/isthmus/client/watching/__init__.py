@@ -1,0 +1,1 @@
+"""Calls for watched collections, sync and async, and what the two share."""

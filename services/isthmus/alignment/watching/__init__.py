@@ -1,0 +1,1 @@
+"""Watching collections in the background: figures, and proposals to fit again."""
