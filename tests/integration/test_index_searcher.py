@@ -135,7 +135,7 @@ class TestFreshness:
                 async def settled() -> bool:
                     """Return True once segments and calibration are final."""
                     result = await _search(searcher, rows[:3], min_revision=revision)
-                    follower = searcher._roster.get(TENANT, "things")
+                    follower = searcher._following.roster.get(TENANT, "things")
                     assert follower is not None
                     return result.calibration is CalibrationSource.ESTIMATED and follower.is_settled
 
