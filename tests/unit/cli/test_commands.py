@@ -30,6 +30,7 @@ ISSUE_COMMANDS = {
     "measure",
     "match",
     "audit",
+    "watch",
     "compare encoders",
     "align fit",
     "align verify",
@@ -202,6 +203,8 @@ def test_markup_and_control_characters_are_shown_as_they_are(isthmus: Isthmus) -
         ["nothing"],
         ["aligners", "fit", "-c", "pets", "--name", "a", "--method", "magic"],
         ["train", "aligner", "data.parquet"],
+        ["watch", "--dismiss", "0011"],
+        ["watch", "-c", "pets", "--reason", "because"],
     ],
     ids=" ".join,
 )
@@ -425,6 +428,32 @@ def test_a_shadow_is_set_shown_and_taken_off(filled: Isthmus) -> None:
     for arguments in ((), ("--off", "--show"), ("--aligner", ALIGNER, "--off")):
         done = filled("align", "shadow", "-c", "pets", *arguments)
         assert (done.status, done.stderr) == (2, "error: name one of --aligner, --off and --show (USAGE)\n")
+
+
+def test_a_watched_collection_is_shown_with_its_proposal_and_what_is_unknown(
+    filled: Isthmus, gateway: SmallGateway
+) -> None:
+    """Figures with their noise floors and limits; no 0 where nothing is known; the command that fits anew."""
+    shown = filled("watch", "--collection", "pets")
+    assert shown.status == 0, shown.stderr
+    assert re.search(r"centroid gap, aligned +0\.125", shown.stdout)
+    assert "centroid gap, raw" not in shown.stdout
+    assert re.search(r"mean of images +25\.0 % +4\.0 +12\.5 % and 2\.0", shown.stdout)
+    assert re.search(r"probe recall@10, image queries +unknown +75\.0 %", shown.stdout)
+    assert "mean of images: 25.0 %, limit 12.5 %" in shown.stdout
+    assert "isthmus align fit --collection c --method center --name a" in shown.stdout
+    assert "nothing changes by itself" in shown.stderr
+    document = filled("watch", "--collection", "pets", "--json").json()
+    assert document["gap"] == {"raw": None, "aligned": 0.125}
+    assert document["drift"]["image"]["mean"]["share"] == 0.25
+    assert (document["probe"], document["fit_probe"]["gallery"]) == (None, 50)
+    assert document["time"] == "2023-11-14T22:13:20.123456+00:00"
+    assert document["proposals"][0]["report"]["gap"]["aligned"] == 0.125
+    assert filled("watch", "--closed", "--json").json()["proposals"][0]["cause"] == "mean"
+    assert gateway.requests["ListProposals"][-1].include_closed
+    assert filled("watch", "--collection", "pets", "--dismiss", "0011", "--reason", "known").status == 0
+    sent = gateway.requests["DismissProposal"][-1]
+    assert (sent.collection, sent.proposal, sent.reason) == ("pets", "0011", "known")
 
 
 def test_aligners_are_listed_fitted_and_promoted(filled: Isthmus) -> None:
