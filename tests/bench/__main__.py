@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import aligning, cached, embedding, gap_report, ray_path, searching
+from tests.bench import aligning, cached, embedding, filtering, gap_report, ray_path, searching
 from tests.bench.record import Figure, append, show
 from tests.harness.mesh import start_mesh
 
@@ -17,6 +17,7 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "embedding": lambda address: asyncio.run(embedding.measure(address)),
     "cached": cached.measure,
     "searching": searching.measure,
+    "filtering": filtering.measure,
     "gap_report": gap_report.measure,
     "aligning": aligning.measure,
     "ray_path": ray_path.measure,

@@ -26,6 +26,10 @@ __all__ = ["CALIBRATION_SEED", "ITEM_COLUMNS", "SEGMENT_MAX_ROWS", "LiveSegment"
 
 _faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
 
+_faiss.cvar.distance_compute_blas_threshold = 4
+# From so many queries on, FAISS multiplies matrices. Its own default, 128,000 in 1.15, goes through all rows for each
+# query: on 65,536 x 512 and one thread 191 ms against 69 for 4 queries, 389 against 115 for 8, 1,165 against 99 for 32.
+
 SEGMENT_MAX_ROWS: Final = 131_072
 """Rows of the largest segment: bounds what a merge copies, and so how long a searcher is behind."""
 
@@ -42,8 +46,8 @@ query and 10 % quicker for 32."""
 _GATHER_MIN_QUERIES: Final = 4
 _GATHER_ROWS: Final = 4_096
 """From so many queries on, chosen rows are copied side by side, so many at a time that the CPU's cache holds them, and
-each copy serves all queries. With half of 131,072 x 512 rows chosen, by list and by copy: 84 and 166 ms for one query,
-416 and 245 for 4, 1,900 and 647 for 32 (docs/adr/0027-filters.md)."""
+each copy serves all queries. Below, FAISS gets a list of them. With half of 131,072 x 512 rows chosen, by list and by
+copy: 59 and 120 ms for one query, 189 and 123 for 4, 2,637 and 219 for 32 (docs/adr/0027-filters.md)."""
 
 
 class Segment:

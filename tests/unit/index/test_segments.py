@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import timeit
+from collections.abc import Iterator
+from typing import Any
+
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,6 +18,8 @@ from isthmus.index.segments import LiveSegment, Segment, merge_segments
 from isthmus.index.snapshot import Merge, plan_merge
 from isthmus.runtime.base.filters import Between, End, OneOf
 from tests.unit.index.support import vectors
+
+_faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
 
 
 def _segment(count: int, *, seed: int = 0, prefix: str = "item") -> Segment:
@@ -28,6 +35,15 @@ def _segment(count: int, *, seed: int = 0, prefix: str = "item") -> Segment:
         }
     )
     return Segment(Modality.IMAGE, [vectors(seed, count)], items)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """FAISS on one thread, as in a searcher's."""
+    threads = _faiss.omp_get_max_threads()
+    _faiss.omp_set_num_threads(1)
+    yield
+    _faiss.omp_set_num_threads(threads)
 
 
 def _dead(rows: list[int]) -> NDArray[np.int64]:
@@ -95,6 +111,15 @@ class TestFilteredSearch:
 
 class TestSearch:
     """`LiveSegment.search`."""
+
+    @pytest.mark.usefixtures("one_thread")
+    def test_a_batch_costs_less_than_its_queries_one_by_one(self) -> None:
+        """32 queries are one product of matrices: measured 0.05 of 32 searches, 0.94 with FAISS's own default."""
+        segment = LiveSegment(_segment(20_000))
+        queries = vectors(9, 32)
+        batch_s = min(timeit.repeat(lambda: segment.search(queries, 10), number=1, repeat=7))
+        single_s = min(timeit.repeat(lambda: segment.search(queries[:1], 10), number=32, repeat=3))
+        assert batch_s < 0.5 * single_s
 
     @pytest.mark.parametrize("dead", [0, 1, 40, 65, 190])
     @pytest.mark.parametrize("top_k", [1, 10, 300])
