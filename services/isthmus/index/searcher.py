@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -16,9 +14,8 @@ from numpy.typing import NDArray
 
 from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
-from isthmus.index.catalog import StorePaths
 from isthmus.index.config import IndexConfig
-from isthmus.index.follower import Follower
+from isthmus.index.following import Following
 from isthmus.index.model import (
     AlignerFiles,
     CollectionInfo,
@@ -32,31 +29,21 @@ from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
 from isthmus.index.ranking import joined, search_snapshot
 from isthmus.index.reading import read_rows
-from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
-from isthmus.index.snapshot import Snapshot
 from isthmus.index.stored_rows import fill_embeddings, take_rows
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
     ResourceExhaustedError,
-    UnavailableError,
 )
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT, LABELS_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT_MAX_COUNT
-from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.names import check_count
 
 __all__ = ["SearcherEngine"]
 
-log = logging.getLogger("isthmus.index")
-
-_BUILD_THREADS: Final = 2
-_RETRY_S: Final = 0.01
-_ROSTER_RETRY_S: Final = 1.0
 _PART_MIN_QUERIES: Final = 4
 """A batch is cut into parts of at least this many queries, one a thread that has nothing to do."""
 
@@ -71,40 +58,18 @@ class SearcherEngine:
     """
 
     def __init__(self, config: IndexConfig) -> None:
-        self._config = config
-        self._roster = Roster(StorePaths.at(config.store_dir, config.object_store))
-        self._builders = ThreadPoolExecutor(_BUILD_THREADS, thread_name_prefix="index-build")
-        self._roster_thread = ThreadPoolExecutor(1, thread_name_prefix="index-roster")
         self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
-        self._settlers = ThreadPoolExecutor(1, thread_name_prefix="index-settle")
         self._shadows = Shadows(config)
-        self._following: dict[Follower, asyncio.Task[None]] = {}
-        self._settling: dict[Follower, asyncio.Task[None]] = {}
-        self._updating: asyncio.Task[None] | None = None
-        self._polling: asyncio.Task[None] | None = None
+        self._following = Following(config, tend=self._shadows.tend)
 
     async def start(self) -> None:
         """Load every collection, then keep following them."""
-        started_s = time.monotonic()
-        await self._update_roster()
-        if self._following:
-            await asyncio.wait(self._following.values())
-        self._polling = asyncio.create_task(self._poll())
-        loaded = sum(follower.failure is None for follower in self._roster)
-        seconds = round(time.monotonic() - started_s, 3)
-        log.info("collections loaded", extra=fields(collections=loaded, seconds=seconds))
+        await self._following.start()
 
     async def close(self) -> None:
         """Stop following; let what runs end."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
-        running = [self._updating, *self._following.values(), *self._settling.values()]
-        await asyncio.gather(*(task for task in running if task is not None), return_exceptions=True)
+        await self._following.close()
         await self._shadows.close()
-        self._builders.shutdown()
-        self._settlers.shutdown()
-        self._roster_thread.shutdown()
         self._pool.close()
 
     async def search(
@@ -146,8 +111,8 @@ class SearcherEngine:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         check_count(range(len(queries)), field="queries", limit=EMBED_MAX_COUNT)
         _check_top_k(top_k)
-        follower = await self._follower(tenant, collection)
-        snapshot = await self._at_least(follower, min_revision, deadline_s)
+        follower = await self._following.follower(tenant, collection)
+        snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         ask = partial(
             search_snapshot,
             snapshot,
@@ -187,7 +152,9 @@ class SearcherEngine:
             IsthmusError: as `search` and `match_snapshot`.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        snapshot = await self._at_least(await self._follower(tenant, collection), min_revision, deadline_s)
+        snapshot = await self._following.at_least(
+            await self._following.follower(tenant, collection), min_revision, deadline_s
+        )
         return await self._pool.run(partial(match_snapshot, snapshot, vectors, terms), deadline_s=deadline_s)
 
     async def shadow_report(
@@ -200,8 +167,10 @@ class SearcherEngine:
             UnavailableError: REVISION_NOT_REACHED within the deadline; NOT_READY.
             DataLossError: STORE_DAMAGED.
         """
-        follower = await self._follower(tenant, collection)
-        await self._at_least(follower, min_revision, None if timeout_s is None else time.monotonic() + timeout_s)
+        follower = await self._following.follower(tenant, collection)
+        await self._following.at_least(
+            follower, min_revision, None if timeout_s is None else time.monotonic() + timeout_s
+        )
         return self._shadows.report(follower)
 
     async def get_items(
@@ -227,11 +196,11 @@ class SearcherEngine:
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         check_count(ids, field="ids", limit=UPSERT_MAX_COUNT)
-        follower = await self._follower(tenant, collection)
+        follower = await self._following.follower(tenant, collection)
         if include_thumbnails and not follower.entry.settings.store_thumbnails:
             msg = "the collection does not store thumbnails"
             raise FailedPreconditionError(msg, reason="THUMBNAILS_DISABLED")
-        snapshot = await self._at_least(follower, min_revision, deadline_s)
+        snapshot = await self._following.at_least(follower, min_revision, deadline_s)
 
         def read() -> tuple[ItemView, ...]:
             """Blocks; runs in a search thread."""
@@ -278,8 +247,8 @@ class SearcherEngine:
             DataLossError: STORE_DAMAGED.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        follower = await self._follower(tenant, collection)
-        snapshot = await self._at_least(follower, min_revision, deadline_s)
+        follower = await self._following.follower(tenant, collection)
+        snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         aligner = None if snapshot.aligner is None else AlignerFiles(*snapshot.aligner.artefact.to_bytes())
         chosen: Callable[[Modality], NDArray[np.int64]] = partial(snapshot.live_row_ids, paired_only=paired_only)
         if sample is not None:
@@ -297,7 +266,7 @@ class SearcherEngine:
         Raises:
             ResourceExhaustedError: OVERLOADED.
         """
-        return await list_followed(self._roster, known, pool=self._pool)
+        return await list_followed(self._following.roster, known, pool=self._pool)
 
     async def offload(self, work: Callable[[], T]) -> T:
         """Return what `work` returns; it runs in a search thread, so that the event loop stays free.
@@ -319,8 +288,8 @@ class SearcherEngine:
             DataLossError: STORE_DAMAGED.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        follower = await self._follower(tenant, collection)
-        snapshot = await self._at_least(follower, min_revision, deadline_s)
+        follower = await self._following.follower(tenant, collection)
+        snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         values = await self._pool.run(partial(snapshot.attribute_values, attribute), deadline_s=deadline_s)
         if len(values) > LABELS_MAX_COUNT:
             msg = f"the attribute has {len(values)} different values; the limit is {LABELS_MAX_COUNT}"
@@ -328,96 +297,6 @@ class SearcherEngine:
                 msg, reason="LIMIT_EXCEEDED", metadata={"field": "attribute", "limit": str(LABELS_MAX_COUNT)}
             )
         return snapshot.info(), sorted(values)
-
-    async def _follower(self, tenant: str, name: str) -> Follower:
-        """Return a collection's follower; a collection deleted or made a moment ago is noticed."""
-        if self._roster.get(tenant, name) is None or not self._roster.is_current(tenant):
-            await self._update_roster()
-        follower = self._roster.get(tenant, name)
-        if follower is None:
-            msg = "there is no such collection"
-            raise NotFoundError(msg, reason="COLLECTION_NOT_FOUND")
-        return follower
-
-    async def _at_least(self, follower: Follower, min_revision: int, deadline_s: float | None) -> Snapshot:
-        give_up_s = time.monotonic() + self._config.revision_wait_s
-        if deadline_s is not None:
-            give_up_s = min(give_up_s, deadline_s)
-        loading = self._following.get(follower)
-        if not follower.loaded and loading is not None:
-            await asyncio.wait({loading}, timeout=max(0.0, give_up_s - time.monotonic()))
-        while True:
-            snapshot = follower.snapshot()
-            if snapshot.revision >= min_revision:
-                return snapshot
-            remaining_s = give_up_s - time.monotonic()
-            if remaining_s <= 0.0:
-                msg = f"the collection is at revision {snapshot.revision}, not yet at {min_revision}"
-                metadata = {"revision": str(snapshot.revision), "min_revision": str(min_revision)}
-                raise UnavailableError(msg, reason="REVISION_NOT_REACHED", metadata=metadata)
-            await asyncio.wait({self._follow(follower)}, timeout=remaining_s)
-            if follower.failure is not None:
-                raise follower.failure
-            if follower.snapshot() is snapshot:
-                await asyncio.sleep(min(_RETRY_S, remaining_s))
-
-    def _follow(self, follower: Follower) -> asyncio.Task[None]:
-        """Return the task that brings a follower up to date, the running one if there is one."""
-        task = self._following.get(follower)
-        if task is None or task.done():
-            task = asyncio.create_task(self._run(self._builders, follower.follow))
-            self._following[follower] = task
-        return task
-
-    def _settle(self, follower: Follower) -> None:
-        task = self._settling.get(follower)
-        if task is None or task.done():
-            self._settling[follower] = asyncio.create_task(self._run(self._settlers, follower.settle))
-
-    async def _update_roster(self) -> None:
-        """Read the catalogs, and load what is new in them."""
-        if self._updating is None or self._updating.done():
-            self._updating = asyncio.create_task(self._read_roster())
-        else:
-            # The one that runs may have looked before the change that this caller knows of.
-            await asyncio.wait({self._updating})
-            if self._updating.done():
-                self._updating = asyncio.create_task(self._read_roster())
-        await asyncio.shield(self._updating)
-
-    async def _read_roster(self) -> None:
-        try:
-            fresh = await self._run(self._roster_thread, self._roster.update)
-        except (OSError, ValueError) as error:
-            msg = "the store cannot be read"
-            raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error
-        for follower in fresh:
-            self._follow(follower)
-        known = set(self._roster)
-        for tasks in (self._following, self._settling):
-            for follower in [gone for gone, task in tasks.items() if gone not in known and task.done()]:
-                del tasks[follower]
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.poll_every_s)
-            try:
-                if not self._roster.are_current():
-                    await self._update_roster()
-            except Exception:
-                # What is loaded is served on; the catalogs are looked at again after a while.
-                log.exception("cannot read the catalogs")
-                await asyncio.sleep(_ROSTER_RETRY_S)
-            for follower in self._roster:
-                if follower.is_due():
-                    self._follow(follower)
-                if follower.loaded and not follower.is_settled:
-                    self._settle(follower)
-            self._shadows.tend(self._roster)
-
-    @staticmethod
-    async def _run(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
 def _check_top_k(top_k: int) -> None:
