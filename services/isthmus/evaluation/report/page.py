@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from isthmus.core.gap import Figure, GapReport
 from isthmus.core.modality import Modality
 from isthmus.evaluation.report.contents import MethodOutcome, ReportContents
+from isthmus.evaluation.report.details import COMPARED, gain_of, notes_of, slices_of
 from isthmus.evaluation.report.figures import (
     PALETTE,
     Picture,
@@ -73,6 +74,7 @@ def render_report(contents: ReportContents) -> str:
     used = {row.measure.source for rows in groups.values() for row in rows} - {""}
     if contents.chosen is not None:
         used |= {"naeini:15", "platt:99"}
+    judged = contents.chosen.found if contents.chosen is not None else None
     return template.render(
         contents=contents,
         origin=f"As aligned by “{contents.aligner}”" if contents.aligner else "As the encoders made them",
@@ -83,6 +85,10 @@ def render_report(contents: ReportContents) -> str:
         why=_why_missing(contents),
         groups=groups,
         methods=[(one, _reasons(one)) for one in contents.methods],
+        compared=COMPARED.values(),
+        slices=slices_of(judged),
+        slice_notes=notes_of(judged),
+        gain=gain_of(judged),
         sources=[source for key, source in SOURCES.items() if key in used],
     )
 
