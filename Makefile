@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml constraints/cpu.txt
 	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints/cpu.txt --editable ".[serve,ray]" --group dev
 	@touch $@
 
-demo: install ## run the main job: real photographs found by real sentences
+demo: install ## run the main job: photographs found by sentences; an aligner fitted, used, rolled back
 	$(BIN)/python -m tools.demo
 
 test: install ## run the tests

@@ -1,4 +1,4 @@
-"""`python -m tools.demo`: start a mesh, index the photographs, search them in every direction, stop the mesh."""
+"""`python -m tools.demo`: a mesh is started, searched in every direction, given an aligner, rolled back and stopped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from isthmus.client import Client, IsthmusError
+from tools.demo.colours import load_colours
+from tools.demo.cycle import run_cycle
+from tools.demo.cycle_table import print_cycle
 from tools.demo.mesh import DemoError, Mesh, isthmus_command
-from tools.demo.page import render_page
+from tools.demo.page import REPORT_NAME, render_page
 from tools.demo.pictures import Selection, load_pictures
 from tools.demo.results import Run, as_json
 from tools.demo.searches import ask, index_pictures, questions
@@ -41,7 +44,8 @@ def run_demo(selection: Selection, *, out: Path, messages: Console) -> Run:
         Everything that was measured.
 
     Raises:
-        DemoError: When there is no photograph, the mesh does not start, refuses an item or does not stop cleanly.
+        DemoError: When there is no photograph, the mesh does not start, refuses an item or does not stop cleanly; or
+            when a step of the aligner's life does not do what it promises.
         IsthmusError: When a call fails.
     """
     if not selection.pictures:
@@ -61,6 +65,8 @@ def run_demo(selection: Selection, *, out: Path, messages: Console) -> Run:
             searches = tuple(
                 ask(client, question, top_k=everything) for question in progress.track(asked, task_id=task)
             )
+            progress.update(task, total=None)
+            cycle = run_cycle(client, load_colours(), tell=lambda step: progress.update(task, description=step))
             progress.update(task, description="stopping the mesh")
     return Run(
         pictures=selection.pictures,
@@ -73,6 +79,7 @@ def run_demo(selection: Selection, *, out: Path, messages: Console) -> Run:
         image_space=indexed.image_space,
         text_space=indexed.text_space,
         aligner=indexed.aligner,
+        cycle=cycle,
     )
 
 
@@ -81,7 +88,10 @@ def main(
     *,
     as_document: Annotated[bool, typer.Option("--json", help="Print one JSON document in place of tables.")] = False,
 ) -> None:
-    """Find real photographs by real sentences, and the other way round, in a mesh that is started for it."""
+    """Find real photographs by real sentences, and the other way round, in a mesh that is started for it.
+
+    Then fit an aligner to a corpus that the shipped one was not made for, verify, promote and use it, and roll it back.
+    """
     signal.signal(signal.SIGTERM, _leave)
     messages = Console(stderr=True)
     try:
@@ -91,12 +101,20 @@ def main(
         raise typer.Exit(1) from None
     page = out / "index.html"
     page.write_text(render_page(run), encoding="utf-8")
+    report = out / REPORT_NAME
+    report.write_text(run.cycle.page, encoding="utf-8")
     if as_document:
-        print(json.dumps({**as_json(run), "page": str(page)}, indent=2, ensure_ascii=False))
+        print(json.dumps({**as_json(run), "page": str(page), "report": str(report)}, indent=2, ensure_ascii=False))
     else:
         console = Console()
         print_run(run, console)
-        console.print(f"The page: {page}", highlight=False)
+        print_cycle(run.cycle, console)
+        console.print(
+            f"\nReady in {run.ready_s:.1f} s, stopped in {run.stop_s:.1f} s; {run.total_s:.1f} s in all.\n"
+            f"The page: {page}\nThe aligner's report: {report}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _fresh_data_dir(out: Path) -> Path:

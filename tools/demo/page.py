@@ -7,10 +7,14 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from tools.demo.cycle_results import found_share, median_place
 from tools.demo.pictures import mirrored_crop, thumbnail
 from tools.demo.results import Run, Search, median_rank, own_share, share
 
-__all__ = ["render_page"]
+__all__ = ["REPORT_NAME", "render_page"]
+
+REPORT_NAME = "colours.html"
+"""File beside the page that the mesh drew of the aligner."""
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 _THUMBNAIL_PX = 240
@@ -46,6 +50,12 @@ def render_page(run: Run) -> str:
             ("Photograph → anything", run.of("image_to_any")),
         ],
         by_picture=[(p, [s for s in asked if s.key == p.key]) for p in run.pictures],
+        cycle=run.cycle,
+        report_name=REPORT_NAME,
+        colour_of={f"image/{colour.name}": colour for colour in run.cycle.colours},
+        asked_twice=list(zip(run.cycle.asked_before, run.cycle.asked_after, strict=True)),
+        found_share=found_share,
+        median_place=median_place,
         first_mixed=_first_of_each(run.of("text_to_any")),
         hits=sum(s.rank is not None and s.rank <= _TOP for s in asked),
         share=share,

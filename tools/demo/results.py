@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tools.demo.cycle_results import Cycle, cycle_as_json
 from tools.demo.pictures import Picture
 
 __all__ = [
@@ -83,6 +84,7 @@ class Run:
         image_space: Raw space of the pictures.
         text_space: Raw space of the sentences.
         aligner: Aligned space of the collection; empty when it has none.
+        cycle: What became of an aligner that was fitted to a corpus of its own.
     """
 
     pictures: tuple[Picture, ...]
@@ -95,6 +97,7 @@ class Run:
     image_space: str
     text_space: str
     aligner: str
+    cycle: Cycle
 
     def of(self, direction: Direction) -> tuple[Search, ...]:
         """Return the searches of one direction, in the order asked."""
@@ -166,6 +169,7 @@ def as_json(run: Run) -> dict[str, object]:
             {"caption": s.query, "picture": s.key, "rank": s.rank, "first": s.found[0].key if s.found else None}
             for s in run.misses()
         ],
+        "cycle": cycle_as_json(run.cycle),
         "left_out": [{"file": file, "reason": reason} for file, reason in run.left_out],
         "spaces": {"image": run.image_space, "text": run.text_space, "aligned": run.aligner},
         "timings_s": {

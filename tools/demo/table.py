@@ -59,8 +59,8 @@ def print_run(run: Run, console: Console) -> None:
         highlight=False,
     )
     console.print(
-        f"Ready in {run.ready_s:.1f} s, indexed in {run.index_s:.1f} s, {len(run.searches)} searches in "
-        f"{sum(s.seconds for s in run.searches):.1f} s, stopped in {run.stop_s:.1f} s; {run.total_s:.1f} s in all.",
+        f"Indexed in {run.index_s:.1f} s, {len(run.searches)} searches in "
+        f"{sum(s.seconds for s in run.searches):.1f} s.",
         highlight=False,
     )
     for file, reason in run.left_out:

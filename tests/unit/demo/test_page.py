@@ -102,3 +102,14 @@ def test_page_without_a_miss_says_so(run: Run) -> None:
     page = render_page(replace(run, searches=perfect))
     assert "Every sentence has its photograph in the top 3." in page
     assert "came first</th>" not in page
+
+
+def test_page_shows_each_name_before_and_after_with_the_right_colour_marked(run: Run) -> None:
+    """Two names with two rows of answers each; the override's reason stays text; the report is named."""
+    page = render_page(run)
+    section = page[page.index('id="aligner"') : page.index("<footer>")]
+    assert section.count('class="swatch right"') == 4
+    assert re.findall(r'class="rank \w+">(\d+)<', section) == ["3", "1", "2", "2"]
+    assert "we know &lt;better&gt;" in section
+    assert 'href="colours.html"' in section
+    assert "all 6 answers were what they had been before the promotion, bit for bit" in section

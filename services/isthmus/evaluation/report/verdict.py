@@ -144,14 +144,20 @@ def _tried(contents: ReportContents) -> list[str]:
         return ["None of the methods could be fitted to these pairs; the reasons stand in the table."]
     served = [] if level_of(contents.before.gap) is Level.NO_SPACE else _served(judged[0].found, contents.aligner)
     if not passed:
-        refused = (
-            f"{len(judged)} methods were tried, and the guard, which each has to pass before it may be used, refused "
-            "all: none was sure to make a mixed search better without making something else worse by more than is "
-            "allowed. Keep what you have."
+        refused = "the guard, which has to be passed before use, refused"
+        unsure = "sure to make a mixed search better without making something else worse by more than is allowed"
+        told = (
+            f"{len(judged)} methods were tried, and {refused} all: none was {unsure}. Keep what you have."
+            if len(judged) > 1
+            else f"“{judged[0].name}” was tried, and {refused} it: it was not {unsure}. Keep what you have."
         )
-        return [*served, refused, *_undecided(judged)]
-    count = f"{len(passed)} of {len(judged)} methods may be used: {listed([one.name for one in passed])}."
+        return [*served, told, *_undecided(judged)]
     best = passed[0]
+    if len(judged) == 1:
+        count, start = f"“{best.name}” may be used: the guard lets it pass.", "Quality"
+    else:
+        count = f"{len(passed)} of {len(judged)} methods may be used: {listed([one.name for one in passed])}."
+        start = f"The best of them is {best.name}. Quality"
     assert best.found is not None, "only what was judged can have passed"
     before, after = best.found.before, best.found.after
     changes = [
@@ -164,7 +170,7 @@ def _tried(contents: ReportContents) -> list[str]:
         )
     ]
     gain = (
-        f"The best of them is {best.name}. Quality of the first ten answers of a mixed search, where 100 % is the "
+        f"{start} of the first ten answers of a mixed search, where 100 % is the "
         f"perfect order: {changes[0]}, {changes[1]}. A search in one kind only: {changes[2]}, {changes[3]}."
     )
     return [*served, count, gain]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ def test_a_gap_is_called_wide_and_no_gap_small() -> None:
         assert level_of(measured) is level
         verdict = verdict_of(ReportContents(subject="x", before=View.of(Corpus.of(images, texts), gap=measured)))
         assert level.value in verdict.headline or "hardly" in verdict.headline
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("center", "may be used: the guard"), ("standardize", "refused it: it was")]
+)
+def test_one_aligner_alone_is_not_said_to_be_one_of_one(full: ReportContents, name: str, told: str) -> None:
+    """What `align verify` says of it, passed or refused, speaks of it by its name."""
+    only = next(one for one in full.methods if one.name == name)
+    sentences = " ".join(verdict_of(replace(full, methods=(only,), chosen=only)).sentences)
+    assert f"“{name}”" in sentences
+    assert told in sentences
+    assert "methods" not in sentences
 
 
 def test_every_check_of_the_guard_has_plain_words(full: ReportContents) -> None:
