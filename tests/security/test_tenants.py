@@ -69,6 +69,7 @@ def _requests(collection: str) -> dict[str, Message]:
         "GetWatch": pb.GetWatchRequest(collection=collection),
         "ListProposals": pb.ListProposalsRequest(collection=collection),
         "DismissProposal": pb.DismissProposalRequest(collection=collection, proposal="0" * 16, request_id="r7"),
+        "ProposeLinks": pb.ProposeLinksRequest(collection=collection),
         "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }
 

@@ -15,6 +15,7 @@ from isthmus.cli import (
     evaluate,
     index,
     keys,
+    link,
     match,
     measure,
     models,
@@ -49,6 +50,7 @@ app.command("measure")(measure.measure)
 app.command("match")(match.match)
 app.command("audit")(audit.audit)
 app.command("watch")(watch.watch)
+app.command("link")(link.link)
 app.add_typer(compare.app, name="compare")
 app.add_typer(align.app, name="align")
 app.add_typer(aligners.app, name="aligners")

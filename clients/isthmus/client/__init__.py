@@ -61,6 +61,8 @@ from isthmus.client.judging.results import (
     RecallAt,
     VerificationReport,
 )
+from isthmus.client.linking.plan import LinkMode
+from isthmus.client.linking.results import Link, LinkProposal
 from isthmus.client.matching.inputs import Impostor, MatchTerms, Pair
 from isthmus.client.matching.results import AuditedPair, AuditSummary, Decision, MatchResult, PairMatch
 from isthmus.client.mesh.results import CacheStatus, EncoderStatus, Status
@@ -121,6 +123,9 @@ __all__ = [
     "Item",
     "ItemError",
     "Limits",
+    "Link",
+    "LinkMode",
+    "LinkProposal",
     "MatchResult",
     "MatchTerms",
     "MixedRetrieval",

@@ -7,6 +7,7 @@ from isthmus.client.collections.aio import AsyncCollectionCalls
 from isthmus.client.embed.aio import AsyncEmbedCalls
 from isthmus.client.items.aio import AsyncItemCalls
 from isthmus.client.judging.aio import AsyncJudgingCalls
+from isthmus.client.linking.aio import AsyncLinkCalls
 from isthmus.client.matching.aio import AsyncMatchingCalls
 from isthmus.client.mesh.aio import AsyncMeshCalls
 from isthmus.client.search.aio import AsyncSearchCalls
@@ -24,6 +25,7 @@ class AsyncClient(
     AsyncMatchingCalls,
     AsyncAlignerCalls,
     AsyncWatchCalls,
+    AsyncLinkCalls,
     AsyncMeshCalls,
 ):
     """Talk to a mesh from one event loop. Files are read, and arrays compressed, in a thread.

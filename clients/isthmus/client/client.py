@@ -7,6 +7,7 @@ from isthmus.client.collections.sync import CollectionCalls
 from isthmus.client.embed.sync import EmbedCalls
 from isthmus.client.items.sync import ItemCalls
 from isthmus.client.judging.sync import JudgingCalls
+from isthmus.client.linking.sync import LinkCalls
 from isthmus.client.matching.sync import MatchingCalls
 from isthmus.client.mesh.sync import MeshCalls
 from isthmus.client.search.sync import SearchCalls
@@ -24,6 +25,7 @@ class Client(
     MatchingCalls,
     AlignerCalls,
     WatchCalls,
+    LinkCalls,
     MeshCalls,
 ):
     """Talk to a mesh. Safe to share between threads.

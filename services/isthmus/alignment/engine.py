@@ -14,6 +14,7 @@ from isthmus.alignment.fitting import FitRequest, FittedPairs, fit_pairs, raw_pa
 from isthmus.alignment.items import CollectionLoader, LoadedCollection
 from isthmus.alignment.jobs import Jobs
 from isthmus.alignment.judging import Judge
+from isthmus.alignment.linking import Linker
 from isthmus.alignment.ports import CollectionHead, ItemReader
 from isthmus.alignment.refusals import translated
 from isthmus.core.aligners import Artefact, FitOptions
@@ -47,6 +48,7 @@ class AlignmentEngine:
         keeper: Has the aligners and applies them.
         judge: Judges them, and measures the gap.
         auditor: Audits the pairs of collections.
+        linker: Proposes links with them.
 
     Args:
         config: Its limits and folders.
@@ -60,6 +62,7 @@ class AlignmentEngine:
         self.keeper = AlignerKeeper(config)
         self.judge = Judge(config, reader=reader, keeper=self.keeper, jobs=self._jobs)
         self.auditor = Auditor(config, reader=reader, jobs=self._jobs)
+        self.linker = Linker(config, reader=reader, keeper=self.keeper, jobs=self._jobs)
 
     async def start(self) -> None:
         """Verify the shipped artefacts and apply each once.

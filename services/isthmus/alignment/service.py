@@ -13,6 +13,7 @@ from isthmus.alignment.asking import asked_of
 from isthmus.alignment.audit_reports import audit_messages
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.engine import AlignmentEngine
+from isthmus.alignment.link_messages import link_messages, link_terms
 from isthmus.alignment.measuring import MeasureRequest
 from isthmus.alignment.ports import CollectionHead, ItemBatch, NotesWanted
 from isthmus.alignment.refusals import translated
@@ -250,6 +251,20 @@ class AlignmentServicer(WatchCalls):
             terms=match_terms(request.terms) if request.HasField("terms") else None,
         )
         for message in audit_messages(found, top_count=request.top_count):
+            yield message
+
+    async def ProposeLinks(
+        self, request: alignment_service_pb2.AlignmentServiceProposeLinksRequest, _context: _Context
+    ) -> AsyncIterator[alignment_service_pb2.AlignmentServiceProposeLinksResponse]:
+        """Propose links between a collection's items that have no pair key."""
+        found = await self._engine.linker.propose(
+            _tenant(),
+            check_name(request.collection, field="collection"),
+            min_revision=request.min_revision,
+            reference=_reference(request.aligner) if request.aligner else None,
+            terms=link_terms(request.terms),
+        )
+        for message in link_messages(found, max_count=request.terms.max_count):
             yield message
 
     def _described(self, artefact: Artefact) -> common_pb2.Aligner:

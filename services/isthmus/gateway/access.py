@@ -35,6 +35,7 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
         f"{_GATEWAY}/AuditPairs": Role.READER,
         f"{_GATEWAY}/GetWatch": Role.READER,
         f"{_GATEWAY}/ListProposals": Role.READER,
+        f"{_GATEWAY}/ProposeLinks": Role.READER,
         f"{_GATEWAY}/GetStatus": Role.READER,
         f"{_GATEWAY}/UpsertItems": Role.WRITER,
         f"{_GATEWAY}/DeleteItems": Role.WRITER,

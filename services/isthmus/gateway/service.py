@@ -16,6 +16,7 @@ from isthmus.gateway.assembly import Gateway
 from isthmus.gateway.collections import NewCollection, SpaceChoice
 from isthmus.gateway.config import GatewayConfig
 from isthmus.gateway.judging_calls import JudgingCalls
+from isthmus.gateway.link_calls import LinkCalls
 from isthmus.gateway.matching_calls import MatchingCalls
 from isthmus.gateway.messages import collection_message
 from isthmus.gateway.upsert import UpsertCommand
@@ -56,7 +57,7 @@ def _micros_since(started_s: float) -> int:
     return int((time.monotonic() - started_s) * 1e6)
 
 
-class GatewayServicer(AlignerCalls, JudgingCalls, MatchingCalls, WatchCalls):
+class GatewayServicer(AlignerCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls):
     """Checks requests, asks the engine, packs answers.
 
     Args:

@@ -31,6 +31,7 @@ ISSUE_COMMANDS = {
     "match",
     "audit",
     "watch",
+    "link",
     "compare encoders",
     "align fit",
     "align verify",
@@ -334,6 +335,25 @@ def test_an_aligner_is_shown_with_its_report_and_written_to_a_folder(isthmus: Is
     assert done.stderr.startswith("error: aligner: there is none of that name and revision (ALIGNER_NOT_FOUND)")
     Path("taken").write_text("a file")
     assert "(UNWRITABLE_FILE)" in isthmus("align", "show", ALIGNER, "--out", "taken").stderr
+
+
+def test_links_are_shown_written_and_printed_as_json(filled: Isthmus, gateway: SmallGateway, tmp_path: Path) -> None:
+    """People see the most probable 20 and how many are right; the file holds all; options that clash end with 2."""
+    table = tmp_path / "links.csv"
+    done = filled("link", "-c", "pets", "--false-accept-rate", "0.05", "--out", table)
+    assert re.search(r"i0 +t0 +100\.0 %", done.stdout)
+    assert "i20" not in done.stdout
+    assert "30 links, about 15 of them right" in done.stderr  # the probabilities add up to 15.5, less a rounding
+    rows = table.read_text().splitlines()
+    assert (len(rows), rows[0], rows[3]) == (31, "image_id,text_id,probability,score", "i2,t2,0.9333333333333333,-2.0")
+    found = filled("link", "-c", "pets", "--best", "--each", "image", "--max", "2", "--json").json()
+    assert (found["mode"], found["images"], found["texts"], found["accept_above"]) == ("best_text", 40, 50, None)
+    assert found["links"][0] == {"image_id": "i0", "text_id": "t0", "probability": 1.0, "score": 0.0}
+    assert [request.terms.mode for request in gateway.requests["ProposeLinks"]] == [1, 3]
+    for clash in (["--best", "--one-to-one"], ["--each", "text"]):
+        assert filled("link", "-c", "pets", *clash).status == 2
+    lost = filled("link", "-c", "pets", "--out", tmp_path / "nowhere" / "links.csv")
+    assert (lost.status, "UNWRITABLE_FILE" in lost.stderr) == (1, True)
 
 
 def test_a_measurement_shows_one_number_a_measure(filled: Isthmus, gateway: SmallGateway) -> None:

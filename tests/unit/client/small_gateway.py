@@ -22,6 +22,7 @@ from tests.unit.client.gateway.collections import Collections
 from tests.unit.client.gateway.content import ALIGNER, BROKEN_IMAGE, DIMENSION, IMAGE_SPACE, TEXT_SPACE, embedding
 from tests.unit.client.gateway.items import Items
 from tests.unit.client.gateway.judging import Judging
+from tests.unit.client.gateway.linking import Linking
 from tests.unit.client.gateway.matching import Matching
 from tests.unit.client.gateway.mesh import Mesh
 from tests.unit.client.gateway.watching import Watching
@@ -40,7 +41,15 @@ __all__ = [
 
 
 class SmallGateway(
-    Items, Collections, Judging, Matching, Aligners, Watching, Mesh, gateway_service_pb2_grpc.GatewayServiceServicer
+    Items,
+    Collections,
+    Judging,
+    Matching,
+    Linking,
+    Aligners,
+    Watching,
+    Mesh,
+    gateway_service_pb2_grpc.GatewayServiceServicer,
 ):
     """All answers of the small gateway; its state and its script of failures are those of `Script`."""
 

@@ -304,6 +304,38 @@ async def test_a_page_comes_only_when_it_is_asked_for(method: str, arguments: tu
     assert (await filled(method, "c", *arguments, **options, page=True)).page == "<p>c</p>"
 
 
+async def test_links_come_in_order_with_what_they_are_from(filled: _Both, gateway: SmallGateway) -> None:
+    """Both messages make one proposal; terms travel as they are named, and unset ones stay unset."""
+    found = await filled("propose_links", "c")
+    assert [link.image_id for link in found.links] == [f"i{n}" for n in range(30)]
+    assert (found.links[1].text_id, found.links[1].score) == ("t1", -1.0)
+    assert (found.image_count, found.text_count, found.accept_above) == (40, 50, None)
+    assert (found.aligner, found.revision) == (ALIGNER, gateway.collections["c"].revision)
+    few = await filled(
+        "propose_links", "c", mode="best_text", false_accept_rate=0.05, expected_share=0.5, max_count=4, aligner="a"
+    )
+    assert (len(few.links), few.accept_above, few.aligner) == (4, 0.5, "a")
+    first, second = gateway.requests["ProposeLinks"]
+    assert (first.terms.mode, first.terms.HasField("expected_share"), first.min_revision) == (1, False, found.revision)
+    assert (second.terms.mode, second.terms.false_accept_rate, second.terms.expected_share) == (3, 0.05, 0.5)
+
+
+async def test_a_proposal_that_is_refused_or_cut_short_is_an_error(call: _Both, gateway: SmallGateway) -> None:
+    """The reason and the counts are the mesh's; a stream with links missing is no proposal; nonsense is not sent."""
+    for name in ("paired", "cut"):
+        await call("create_collection", name)
+    with pytest.raises(FailedPreconditionError, match="0 images and 4 texts") as caught:
+        await call("propose_links", "paired")
+    assert (caught.value.reason, caught.value.metadata["text_count"]) == ("NOTHING_TO_LINK", "4")
+    with pytest.raises(InternalError, match="before all had come"):
+        await call("propose_links", "cut")
+    sent = gateway.calls["ProposeLinks"]
+    for wrong in ({"mode": "all"}, {"max_count": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            await call("propose_links", "cut", **wrong)
+    assert gateway.calls["ProposeLinks"] == sent
+
+
 async def test_a_fit_tells_its_progress_and_returns_the_aligner(filled: _Both, gateway: SmallGateway) -> None:
     """Each step is told; a stream that ends without an aligner is an InternalError."""
     steps: list[FitProgress] = []

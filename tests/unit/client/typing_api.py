@@ -30,6 +30,7 @@ from isthmus.client import (
     Input,
     Item,
     Limits,
+    LinkProposal,
     MatchResult,
     MatchTerms,
     Modality,
@@ -101,6 +102,7 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.compare_aligners("c", methods=["center"]), Comparison)
         assert_type(client.match_pairs("c", [Pair(image=picture, text="a")], terms=MatchTerms(prior=0.9)), MatchResult)
         assert_type(client.audit_pairs("c", top=5), Iterator[AuditSummary | AuditedPair])
+        assert_type(client.propose_links("c", mode="best_image"), LinkProposal)
         assert_type(client.list_aligners(), tuple[Aligner, ...])
         assert_type(
             client.fit_aligner("c", aligner_id="a", method="cca", options=OPTIONS, progress=on_progress), Aligner
@@ -146,6 +148,7 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         assert_type(await client.match_pairs("c", [Pair(image_id="a", text="a")]), MatchResult)
         async for part in client.audit_pairs("c"):
             assert_type(part, AuditSummary | AuditedPair)
+        assert_type(await client.propose_links("c"), LinkProposal)
         assert_type(await client.list_aligners(), tuple[Aligner, ...])
         assert_type(await client.fit_aligner("c", aligner_id="a", method="center"), Aligner)
         assert_type(await client.import_aligner("folder"), Aligner)

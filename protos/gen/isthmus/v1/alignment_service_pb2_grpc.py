@@ -100,6 +100,11 @@ class AlignmentServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalResponse.FromString,
                 _registered_method=True)
+        self.ProposeLinks = channel.unary_stream(
+                '/isthmus.v1.AlignmentService/ProposeLinks',
+                request_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceProposeLinksRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceProposeLinksResponse.FromString,
+                _registered_method=True)
 
 
 class AlignmentServiceServicer(object):
@@ -197,6 +202,13 @@ class AlignmentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProposeLinks(self, request, context):
+        """Propose links between images and texts that have no pair key, the most probable first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AlignmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -264,6 +276,11 @@ def add_AlignmentServiceServicer_to_server(servicer, server):
                     servicer.DismissProposal,
                     request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalResponse.SerializeToString,
+            ),
+            'ProposeLinks': grpc.unary_stream_rpc_method_handler(
+                    servicer.ProposeLinks,
+                    request_deserializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceProposeLinksRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceProposeLinksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -618,6 +635,33 @@ class AlignmentService(object):
             '/isthmus.v1.AlignmentService/DismissProposal',
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalRequest.SerializeToString,
             isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceDismissProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeLinks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.AlignmentService/ProposeLinks',
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceProposeLinksRequest.SerializeToString,
+            isthmus_dot_v1_dot_alignment__service__pb2.AlignmentServiceProposeLinksResponse.FromString,
             options,
             channel_credentials,
             insecure,

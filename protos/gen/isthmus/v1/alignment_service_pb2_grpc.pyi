@@ -59,6 +59,8 @@ class AlignmentServiceStub:
     """List proposals to fit an aligner again."""
     DismissProposal: _grpc.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceDismissProposalRequest, _alignment_service_pb2.AlignmentServiceDismissProposalResponse]
     """Dismiss a proposal."""
+    ProposeLinks: _grpc.UnaryStreamMultiCallable[_alignment_service_pb2.AlignmentServiceProposeLinksRequest, _alignment_service_pb2.AlignmentServiceProposeLinksResponse]
+    """Propose links between images and texts that have no pair key, the most probable first."""
 
 @_typing.type_check_only
 class AlignmentServiceAsyncStub(AlignmentServiceStub):
@@ -91,6 +93,8 @@ class AlignmentServiceAsyncStub(AlignmentServiceStub):
     """List proposals to fit an aligner again."""
     DismissProposal: _aio.UnaryUnaryMultiCallable[_alignment_service_pb2.AlignmentServiceDismissProposalRequest, _alignment_service_pb2.AlignmentServiceDismissProposalResponse]  # type: ignore[assignment]
     """Dismiss a proposal."""
+    ProposeLinks: _aio.UnaryStreamMultiCallable[_alignment_service_pb2.AlignmentServiceProposeLinksRequest, _alignment_service_pb2.AlignmentServiceProposeLinksResponse]  # type: ignore[assignment]
+    """Propose links between images and texts that have no pair key, the most probable first."""
 
 class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps aligners and works on them. Not on the path of a search."""
@@ -198,5 +202,13 @@ class AlignmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alignment_service_pb2.AlignmentServiceDismissProposalResponse, _abc.Awaitable[_alignment_service_pb2.AlignmentServiceDismissProposalResponse]]:
         """Dismiss a proposal."""
+
+    @_abc_1.abstractmethod
+    def ProposeLinks(
+        self,
+        request: _alignment_service_pb2.AlignmentServiceProposeLinksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_alignment_service_pb2.AlignmentServiceProposeLinksResponse], _abc.AsyncIterator[_alignment_service_pb2.AlignmentServiceProposeLinksResponse]]:
+        """Propose links between images and texts that have no pair key, the most probable first."""
 
 def add_AlignmentServiceServicer_to_server(servicer: AlignmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
+from isthmus.v1 import linking_pb2 as _linking_pb2
 from isthmus.v1 import matching_pb2 as _matching_pb2
 from isthmus.v1 import watch_pb2 as _watch_pb2
 import builtins as _builtins
@@ -895,6 +896,72 @@ class MeasureGapResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MeasureGapResponse: _TypeAlias = MeasureGapResponse  # noqa: Y015
+
+@_typing.final
+class ProposeLinksRequest(_message.Message):
+    """What to link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    ALIGNER_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. At least this revision of it; 0 means the newest the searcher has."""
+    aligner: _builtins.str
+    """Optional. Compare with this aligner, `aligner_id@revision` or `aligner_id`; unset means the active one."""
+    @_builtins.property
+    def terms(self) -> _linking_pb2.LinkTerms:
+        """Optional. Which links to propose."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+        aligner: _builtins.str = ...,
+        terms: _linking_pb2.LinkTerms | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "min_revision", b"min_revision", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeLinksRequest: _TypeAlias = ProposeLinksRequest  # noqa: Y015
+
+@_typing.final
+class ProposeLinksResponse(_message.Message):
+    """Some of the links."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def summary(self) -> _linking_pb2.LinkSummary:
+        """Output only. What they were proposed from; only in the first message."""
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[_linking_pb2.ProposedLink]:
+        """Output only. Links, over all messages the most probable first. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        summary: _linking_pb2.LinkSummary | None = ...,
+        links: _abc.Iterable[_linking_pb2.ProposedLink] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeLinksResponse: _TypeAlias = ProposeLinksResponse  # noqa: Y015
 
 @_typing.final
 class ListAlignersRequest(_message.Message):

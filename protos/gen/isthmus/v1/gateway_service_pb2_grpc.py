@@ -110,6 +110,11 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsResponse.FromString,
                 _registered_method=True)
+        self.ProposeLinks = channel.unary_stream(
+                '/isthmus.v1.GatewayService/ProposeLinks',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ProposeLinksRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ProposeLinksResponse.FromString,
+                _registered_method=True)
         self.ListAligners = channel.unary_unary(
                 '/isthmus.v1.GatewayService/ListAligners',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAlignersRequest.SerializeToString,
@@ -287,6 +292,13 @@ class GatewayServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProposeLinks(self, request, context):
+        """Propose links between images and texts that have no pair key, the most probable first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAligners(self, request, context):
         """List the aligners.
         """
@@ -457,6 +469,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.AuditPairs,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsResponse.SerializeToString,
+            ),
+            'ProposeLinks': grpc.unary_stream_rpc_method_handler(
+                    servicer.ProposeLinks,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ProposeLinksRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ProposeLinksResponse.SerializeToString,
             ),
             'ListAligners': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAligners,
@@ -930,6 +947,33 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/AuditPairs',
             isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.AuditPairsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeLinks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/ProposeLinks',
+            isthmus_dot_v1_dot_gateway__service__pb2.ProposeLinksRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.ProposeLinksResponse.FromString,
             options,
             channel_credentials,
             insecure,

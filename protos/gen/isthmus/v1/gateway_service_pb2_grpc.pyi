@@ -65,6 +65,8 @@ class GatewayServiceStub:
     """
     AuditPairs: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.AuditPairsRequest, _gateway_service_pb2.AuditPairsResponse]
     """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
+    ProposeLinks: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.ProposeLinksRequest, _gateway_service_pb2.ProposeLinksResponse]
+    """Propose links between images and texts that have no pair key, the most probable first."""
     ListAligners: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]
     """List the aligners."""
     GetAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]
@@ -132,6 +134,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     AuditPairs: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.AuditPairsRequest, _gateway_service_pb2.AuditPairsResponse]  # type: ignore[assignment]
     """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
+    ProposeLinks: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.ProposeLinksRequest, _gateway_service_pb2.ProposeLinksResponse]  # type: ignore[assignment]
+    """Propose links between images and texts that have no pair key, the most probable first."""
     ListAligners: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAlignersRequest, _gateway_service_pb2.ListAlignersResponse]  # type: ignore[assignment]
     """List the aligners."""
     GetAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetAlignerRequest, _gateway_service_pb2.GetAlignerResponse]  # type: ignore[assignment]
@@ -286,6 +290,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.AuditPairsResponse], _abc.AsyncIterator[_gateway_service_pb2.AuditPairsResponse]]:
         """List the pairs of a collection that belong together least, worst first; the first message sums all of them up."""
+
+    @_abc_1.abstractmethod
+    def ProposeLinks(
+        self,
+        request: _gateway_service_pb2.ProposeLinksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.ProposeLinksResponse], _abc.AsyncIterator[_gateway_service_pb2.ProposeLinksResponse]]:
+        """Propose links between images and texts that have no pair key, the most probable first."""
 
     @_abc_1.abstractmethod
     def ListAligners(

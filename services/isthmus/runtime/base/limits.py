@@ -36,6 +36,8 @@ PROPOSALS_MAX_COUNT: Final = 1_000
 """Proposals in one list."""
 DISMISSAL_REASON_MAX_BYTES: Final = 1_024
 """UTF-8 bytes of the reason for dismissing a proposal."""
+LINKS_MESSAGE_MAX_COUNT: Final = 1_000
+"""Proposed links of one message of a stream."""
 DIMENSION_MAX_COUNT: Final = 8_192
 """Components of a vector."""
 ID_MAX_BYTES: Final = 256
