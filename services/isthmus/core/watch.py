@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from isthmus.core.aligners import Aligner, FitReference, ProbeRecall
 from isthmus.core.canonical import canonical
 from isthmus.core.errors import NotEnoughItemsError
-from isthmus.core.gap import CloudDrift, Moved, cloud_drift
+from isthmus.core.gap import PAIRS_MIN, CloudDrift, Moved, cloud_drift
 from isthmus.core.modality import Modality
 from isthmus.core.probe import probe_recall
 from isthmus.core.raw_pairs import RawPairs
@@ -150,6 +150,9 @@ def watch_pairs(pairs: RawPairs, aligner: Aligner | None) -> WatchFigures:
         NotEnoughItemsError: There are fewer than 16 pairs.
     """
     paired = pairs.with_keys(set(pairs.paired_keys))
+    if (count := len(paired.paired_keys)) < PAIRS_MIN:
+        msg = f"pairs: {count} pair keys have items of both modalities, at least {PAIRS_MIN}; add pairs"
+        raise NotEnoughItemsError(msg)
     rows, keys = first_of_pairs(paired)
     reference = None if aligner is None else aligner.reference
     one_space = pairs.image_space == pairs.text_space

@@ -63,6 +63,14 @@ class MemorySearcher(IndexSearchServiceServicer):
         """Refuse: the gateway asks for values, the alignment service never does."""
         raise NotImplementedError
 
+    async def GetShadowReport(self, request: Any, _context: Any) -> Any:
+        """Refuse: shadows are no business of the alignment service."""
+        raise NotImplementedError
+
+    async def ListFollowed(self, _request: Any, _context: Any) -> Any:
+        """Follow nothing."""
+        return index_search_service_pb2.ListFollowedResponse()
+
     async def ReadItems(
         self, request: index_search_service_pb2.ReadItemsRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[index_search_service_pb2.ReadItemsResponse]:
@@ -268,3 +276,36 @@ async def test_two_raw_spaces_are_refused_over_the_wire(stub: AlignmentServiceAs
     with pytest.raises(FailedPreconditionError, match="isthmus aligners promote") as caught:
         await call(stub.Evaluate, pb.AlignmentServiceEvaluateRequest(collection="photos"), backend="alignment")
     assert caught.value.reason == "NO_ALIGNER"
+
+
+async def test_what_is_wrong_with_a_dismissal_is_named(stub: AlignmentServiceAsyncStub) -> None:
+    """A reason of 1,024 bytes goes through to the look-up, one more is refused; ids are required."""
+
+    async def dismiss(**changes: Any) -> IsthmusError:
+        fields = {"collection": "photos", "proposal": "0" * 16, "reason": "", "request_id": "r1"} | changes
+        request = pb.AlignmentServiceDismissProposalRequest(**fields)
+        with pytest.raises(IsthmusError) as caught:
+            await call(stub.DismissProposal, request, backend="alignment")
+        return caught.value
+
+    found = await dismiss(reason="é" * 512)
+    assert isinstance(found, NotFoundError)
+    assert found.reason == "PROPOSAL_NOT_FOUND"
+    refused = await dismiss(reason="é" * 512 + "a")
+    assert isinstance(refused, ResourceExhaustedError)
+    assert refused.metadata | {"field": "reason", "size": "1025", "limit": "1024"} == refused.metadata
+    for changes in ({"proposal": ""}, {"request_id": ""}, {"collection": ""}):
+        assert isinstance(await dismiss(**changes), InvalidArgumentError)
+
+
+async def test_a_collection_that_nobody_has_looked_at_is_told_so(stub: AlignmentServiceAsyncStub) -> None:
+    """No figures and no zeros: when and what is unset, and it says why."""
+    request = pb.AlignmentServiceListWatchesRequest(collection="photos")
+    (watch,) = (await call(stub.ListWatches, request, backend="alignment")).watches
+    report = watch.report
+    assert (report.revision, report.time_micros, report.unmeasured) == (0, 0, "nobody has looked yet")
+    assert not report.HasField("raw_gap")
+    assert not report.HasField("probe")
+    assert report.limits.mean_share == 0.15
+    everything = await call(stub.ListWatches, pb.AlignmentServiceListWatchesRequest(), backend="alignment")
+    assert (len(everything.watches), everything.left_out_count) == (0, 0)

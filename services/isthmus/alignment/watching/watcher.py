@@ -71,7 +71,17 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open the documents, and watch unless the interval is 0.
+        """Recall what is kept, and watch unless the interval is 0.
+
+        Raises:
+            UnavailableError: BACKEND_UNAVAILABLE.
+        """
+        await self.recall()
+        if self._config.watch_interval_s > 0.0:
+            self._task = asyncio.create_task(self._run())
+
+    async def recall(self) -> None:
+        """Open the documents, and read what is kept of all collections.
 
         Raises:
             UnavailableError: BACKEND_UNAVAILABLE.
@@ -79,8 +89,6 @@ class Watcher:
         config = self._config
         self._documents = await self._filed(lambda: open_documents(config.aligners_dir, config.object_store))
         self._known = await self._filed(self._kept)
-        if config.watch_interval_s > 0.0:
-            self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Stop."""
@@ -130,7 +138,7 @@ class Watcher:
         await asyncio.sleep(random.uniform(0.0, min(_START_S, self._config.watch_interval_s)))  # noqa: S311 - no secret
         while True:
             try:
-                await self._round()
+                await self.look_round()
             except (IsthmusError, OSError) as error:
                 WATCH_FAILURES.inc()
                 log.warning("cannot watch", extra=fields(error=type(error).__name__))
@@ -139,8 +147,13 @@ class Watcher:
                 log.exception("a round of watching failed; this is a bug")
             await asyncio.sleep(min(_ROUND_S, self._config.watch_interval_s))
 
-    async def _round(self) -> None:
-        """Ask which collections there are, and look at those that are due."""
+    async def look_round(self) -> None:
+        """Ask which collections there are, and look at those that are due.
+
+        Raises:
+            IsthmusError: The list cannot be had, or a record not be kept.
+            OSError: A record cannot be kept.
+        """
         found = await self._collections.followed(
             {key: one.revision for key, one in self._known.items() if one.revision}
         )
@@ -204,8 +217,9 @@ class Watcher:
                         collection=found.name, aligner=watch.aligner, cause=made.cause, proposal=made.proposal
                     ),
                 )
+        # Proposals first: with the figures kept, nobody looks again until something changes.
+        await self._filed(partial(figures.save, found.tenant, watch))
         self._known[key] = replace(watch, proposals=tuple(known))
-        await self._filed(lambda: figures.save(found.tenant, watch))
 
     async def _recalled(self, found: FollowedCollection) -> CollectionWatch:
         """Return what is known of a collection; of an earlier one of its name, nothing."""
@@ -228,10 +242,12 @@ class Watcher:
         book, figures = ProposalBook(self._opened()), FigureBook(self._opened())
         found: dict[_Key, CollectionWatch] = {}
         for key in figures.kept():
-            known = figures.load(*key)
+            known, proposals = figures.load(*key), book.of(*key)
+            if known is None and proposals:
+                # Cut off between the two: the figures are taken anew.
+                known = CollectionWatch(collection=key[1], uid=proposals[-1].uid)
             if known is not None:
-                proposals = tuple(one for one in book.of(*key) if one.uid == known.uid)
-                found[key] = replace(known, proposals=proposals)
+                found[key] = replace(known, proposals=tuple(one for one in proposals if one.uid == known.uid))
         return found
 
     async def _close_superseded(self, found: FollowedCollection, known: CollectionWatch) -> None:
