@@ -291,21 +291,38 @@ def _reach(
         scores = queries[part] @ items.T
         if same:
             scores[np.arange(len(scores)), np.arange(part.start, part.stop)] = -np.inf
-        anybody[part] = _nearest_mean(scores)
-        scores[query_codes[part, None] == item_codes] = -np.inf
-        strangers[part] = _nearest_mean(scores)
+        own = query_codes[part, None] == item_codes
+        siblings = _gathered(scores, own)
+        scores[own] = -np.inf
+        nearest_strangers = _highest(scores)
+        strangers[part] = _finite_mean(nearest_strangers)
+        anybody[part] = _finite_mean(_highest(np.concatenate([nearest_strangers, siblings], axis=1)))
         best = scores.argmax(axis=1)
         known = np.isfinite(np.take_along_axis(scores, best[:, None], axis=1)[:, 0])
         nearest[part] = np.where(known, best, -1)
     return _Reach(strangers=strangers, anybody=anybody, nearest=nearest)
 
 
-def _nearest_mean(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the mean of the ten highest finite scores of each row; 0 where there is none."""
+def _gathered(scores: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the chosen scores of each row side by side, filled up with minus infinity: few columns in place of all."""
+    rows, columns = np.nonzero(chosen)
+    counts = np.bincount(rows, minlength=len(scores))
+    gathered = np.full((len(scores), int(counts.max(initial=0))), -np.inf, dtype=np.float32)
+    gathered[rows, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)] = scores[rows, columns]
+    return gathered
+
+
+def _highest(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the ten highest scores of each row, in no order."""
     depth = min(AUDIT_NEIGHBOURS, scores.shape[1])
-    top = np.partition(scores, scores.shape[1] - depth, axis=1)[:, scores.shape[1] - depth :]
-    known = np.isfinite(top)
-    total: NDArray[np.float64] = np.where(known, top, 0.0).sum(axis=1, dtype=np.float64)
+    top: NDArray[np.float32] = np.partition(scores, scores.shape[1] - depth, axis=1)[:, scores.shape[1] - depth :]
+    return top
+
+
+def _finite_mean(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean of the finite scores of each row; 0 where there is none."""
+    known = np.isfinite(scores)
+    total: NDArray[np.float64] = np.where(known, scores, 0.0).sum(axis=1, dtype=np.float64)
     mean: NDArray[np.float64] = total / np.maximum(known.sum(axis=1), 1)
     return mean
 
