@@ -162,7 +162,7 @@ class Judge:
             )
             check_spaces(artefact, loaded.head)
             subject = collection if page else ""
-            found = await self._jobs.run(lambda _: _judged(loaded, artefact, seed, asked.details, subject))
+            found = await self._jobs.run(lambda stop: _judged(loaded, artefact, seed, asked.details, subject, stop))
             return found, loaded.head.revision
 
     async def compare(
@@ -220,7 +220,12 @@ def _measured(
 
 
 def _judged(
-    loaded: LoadedCollection, artefact: Artefact, seed: int, details: DetailRequest, subject: str
+    loaded: LoadedCollection,
+    artefact: Artefact,
+    seed: int,
+    details: DetailRequest,
+    subject: str,
+    stop: StopSignal,
 ) -> CollectionVerification:
     with translated():
         return verify_on(
@@ -231,6 +236,7 @@ def _judged(
             seed=seed,
             page_subject=subject,
             details=details,
+            stop=stop,
         )
 
 

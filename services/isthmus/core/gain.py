@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -150,9 +150,16 @@ class GainTable:
             rows={modality: _packed(found) for modality, found in kept.items()},
         )
 
-    def collected(self, shown: ShownRows) -> dict[Modality, NDArray[np.float64]]:
-        """Return what each query collects, per modality (q,), in the order of `queries`."""
-        return {query: self._collected(shown, query) for query in Modality}
+    def collected(
+        self, shown: ShownRows, *, check: Callable[[], None] = lambda: None
+    ) -> dict[Modality, NDArray[np.float64]]:
+        """Return what each query collects, per modality (q,), in the order of `queries`.
+
+        Args:
+            shown: How answers are found.
+            check: Called before each block of queries; whatever it raises ends the work.
+        """
+        return {query: self._collected(shown, query, check) for query in Modality}
 
     def possible(self) -> dict[Modality, NDArray[np.float64]]:
         """Return what each query would collect were its `top_k` most valuable items shown, per modality (q,)."""
@@ -174,13 +181,14 @@ class GainTable:
             )
         return most
 
-    def _collected(self, shown: ShownRows, query: Modality) -> NDArray[np.float64]:
+    def _collected(self, shown: ShownRows, query: Modality, check: Callable[[], None]) -> NDArray[np.float64]:
         rows, of_queries = self.rows[query], self.queries[query]
         own_items, other_items = shown.items[query], shown.items[query.other]
         collected = np.zeros(len(of_queries))
         order = np.argsort(rows.query, kind="stable")
         step = max(1, _BLOCK_SCORES // max(1, len(own_items) + len(other_items)))
         for start in range(0, len(of_queries), step):
+            check()
             places = np.arange(start, min(start + step, len(of_queries)))
             asked = shown.queries[query][places]
             own, other = (
@@ -273,6 +281,7 @@ def judge_gain(
     *,
     codes: Mapping[Modality, NDArray[np.int64]],
     seed: int = 0,
+    check: Callable[[], None] = lambda: None,
 ) -> GainFinding:
     """Compare what two ways of serving are worth, by resampling pair keys (paired bootstrap).
 
@@ -282,11 +291,16 @@ def judge_gain(
         after: What would be served.
         codes: Per modality (n,) codes of pair keys of all items; equal codes are one observation.
         seed: Of the resampling.
+        check: Called between blocks of queries; whatever it raises ends the work.
     """
     of_queries = np.concatenate([codes[modality][table.queries[modality]] for modality in Modality])
     values = [
         _PER * np.concatenate([found[modality] for modality in Modality])
-        for found in (table.collected(before), table.collected(after), table.possible())
+        for found in (
+            table.collected(before, check=check),
+            table.collected(after, check=check),
+            table.possible(),
+        )
     ]
     worth = values[0], values[1], values[1] - values[0]
     figures = [percentile_figure(float(found.mean()), resampled_means(found, of_queries, seed=seed)) for found in worth]

@@ -33,6 +33,7 @@ class MemoryReader:
     aligner: Artefact | None = None
     batch: int = 50
     asked: list[tuple[str, int, bool]] = field(default_factory=list)
+    noted: list[NotesWanted] = field(default_factory=list)
 
     async def read(
         self, collection: str, *, min_revision: int, paired_only: bool, notes: NotesWanted | None = None
@@ -40,6 +41,7 @@ class MemoryReader:
         """Yield the head and then batches."""
         self.asked.append((collection, min_revision, paired_only))
         notes = notes or NotesWanted()
+        self.noted.append(notes)
         yield CollectionHead(
             image_space=self.image_space,
             text_space=self.text_space,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from isthmus.alignment.asking import asked_of
 from isthmus.alignment.config import AlignmentConfig
+from isthmus.alignment.measuring import MeasureRequest
 from isthmus.alignment.ports import CollectionHead, ItemBatch, NotesWanted
 from isthmus.core import Modality
 from isthmus.core.aligners import FITTED_METHODS, FitOptions
@@ -19,7 +22,8 @@ from isthmus.runtime.base.errors import (
     NotFoundError,
     ResourceExhaustedError,
 )
-from tests.unit.alignment.conftest import OTHER_SPACE, SPACE, MakeItems, MemoryReader, fit, started
+from isthmus.v1 import alignment_service_pb2, common_pb2
+from tests.unit.alignment.conftest import ATTRIBUTE, OTHER_SPACE, SPACE, MakeItems, MemoryReader, fit, started
 
 
 async def test_an_aligner_is_judged_on_what_its_fit_held_out(config: AlignmentConfig, make_items: MakeItems) -> None:
@@ -50,6 +54,56 @@ async def test_an_aligner_is_judged_against_the_active_one(config: AlignmentConf
     assert again.found.before == again.found.after
     assert not again.found.guard.ok
     assert "nDCG@10 over both modalities: +0.000" in again.found.guard.reasons[0]
+
+
+async def test_no_more_is_read_than_was_asked_for(config: AlignmentConfig, make_items: MakeItems) -> None:
+    """A plain verification reads pairs and nothing beside; slices need notes, a gain every item, paired or not."""
+    items = make_items()
+    loose = replace(items[Modality.IMAGE], pair_keys=["", *items[Modality.IMAGE].pair_keys[1:]])
+    reader = MemoryReader(items | {Modality.IMAGE: loose})
+    engine = await started(config, reader)
+    await fit(engine)
+    request = alignment_service_pb2.AlignmentServiceVerifyAlignerRequest()
+    plain = asked_of(request)
+    request.slices.CopyFrom(common_pb2.SliceOptions(attribute=ATTRIBUTE, caption_length=True))
+    sliced = asked_of(request)
+    request.ClearField("slices")
+    request.gains.rows.add(query_id="photo-0", item_id="caption-0", gain=2.0)
+    worth = asked_of(request)
+    found = []
+    for asked in (plain, sliced, worth):
+        reader.asked.clear()
+        reader.noted.clear()
+        verified, _ = await engine.judge.verify("acme", "photos", "mine", min_revision=0, seed=0, asked=asked)
+        found.append((reader.asked[0][2], reader.noted[0], verified.found))
+    assert [(paired_only, notes) for paired_only, notes, _ in found] == [
+        (True, NotesWanted()),
+        (True, NotesWanted(attribute=ATTRIBUTE, words=True)),
+        (False, NotesWanted()),
+    ]
+    assert [one.slices is not None for _, _, one in found] == [False, True, False]
+    gain = found[2][2].gain
+    assert gain is not None
+    # A photo without a pair may ask: nothing was fitted on it.
+    assert (gain.query_count, gain.top_k, gain.skipped) == (1, 10, {})
+    assert found[0][2].after == found[1][2].after == found[2][2].after
+
+
+async def test_labels_are_read_only_where_they_were_asked_for(config: AlignmentConfig, make_items: MakeItems) -> None:
+    """A photo's own season; what is not classified says why."""
+    reader = MemoryReader(make_items())
+    engine = await started(config, reader)
+    plain = MeasureRequest(seed=0, sample_count=100, compare_distances=False)
+    labelled = replace(plain, label_attribute=ATTRIBUTE, label_problem="labels: nobody embeds them")
+    reports = []
+    for request in (plain, labelled):
+        found = await engine.judge.measure("acme", "photos", min_revision=0, reference=None, request=request)
+        reports.append(found.report)
+    assert reader.noted == [NotesWanted(), NotesWanted(attribute=ATTRIBUTE)]
+    assert (reports[0].homogeneity, reports[0].missing) == (None, {})
+    assert reports[1].homogeneity is not None
+    assert reports[1].homogeneity.label_count == 2
+    assert reports[1].missing == {"zero_shot": "labels: nobody embeds them"}
 
 
 async def test_methods_are_compared_on_one_split(config: AlignmentConfig, make_items: MakeItems) -> None:

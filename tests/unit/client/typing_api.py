@@ -25,6 +25,8 @@ from isthmus.client import (
     F,
     FitOptions,
     FitProgress,
+    Gain,
+    GainOptions,
     GapReport,
     GetResult,
     Input,
@@ -41,6 +43,7 @@ from isthmus.client import (
     Resume,
     SearchResult,
     ShadowReport,
+    SliceOptions,
     SpacedVector,
     Status,
     Timeouts,
@@ -55,6 +58,8 @@ CONFIG = ClientConfig(timeouts=Timeouts(call_s=2.0), limits=Limits(window_max_co
 WHERE = (F("price") < 10) & F("color").is_in(["red", "blue"]) | (F("sold") == False)  # noqa: E712 - a value
 
 OPTIONS = FitOptions(dimension=64, hubness=True)
+SLICES = SliceOptions(attribute="color", caption_length=True, query_ids=["a"])
+GAINS = GainOptions(rows=[Gain("a", "b", 1.5)], top_k=5, modality="image")
 
 
 def on_ack(ack: UpsertAck) -> None:
@@ -79,7 +84,7 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         items = [
             Item(id="a", image=pixels, attributes={"year": 2020, "raw": False}, pair_key="p"),
             Item(id="b", text="a text"),
-            Item(id="c", vector=SpacedVector([0.1, 0.2], modality="text", space="mine@0123456789abcdef")),
+            Item(id="c", vector=SpacedVector([0.1], modality="text", space="mine@0123456789abcdef"), content_words=7),
         ]
         assert_type(client.upsert("c", items, truncation="refuse", progress=on_ack), UpsertSummary)
         assert_type(client.upsert_acks("c", iter(items)), Iterator[UpsertAck])
@@ -97,8 +102,8 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(client.list_collections(), tuple[Collection, ...])
         client.delete_collection("c")
         assert_type(client.evaluate("c", through_search=True), EvaluationReport)
-        assert_type(client.measure_gap("c", aligner="a"), GapReport)
-        assert_type(client.verify_aligner("c", "a"), VerificationReport)
+        assert_type(client.measure_gap("c", aligner="a", label_attribute="kind", label_template="a {}"), GapReport)
+        assert_type(client.verify_aligner("c", "a", slices=SLICES, gains=GAINS), VerificationReport)
         assert_type(client.compare_aligners("c", methods=["center"]), Comparison)
         assert_type(client.match_pairs("c", [Pair(image=picture, text="a")], terms=MatchTerms(prior=0.9)), MatchResult)
         assert_type(client.audit_pairs("c", top=5), Iterator[AuditSummary | AuditedPair])
@@ -143,7 +148,7 @@ async def asynchronous(pixels: NDArray[np.uint8]) -> None:
         await client.delete_collection("c")
         assert_type(await client.evaluate("c"), EvaluationReport)
         assert_type(await client.measure_gap("c"), GapReport)
-        assert_type(await client.verify_aligner("c", "a"), VerificationReport)
+        assert_type(await client.verify_aligner("c", "a", slices=SLICES, gains=GAINS), VerificationReport)
         assert_type(await client.compare_aligners("c"), Comparison)
         assert_type(await client.match_pairs("c", [Pair(image_id="a", text="a")]), MatchResult)
         async for part in client.audit_pairs("c"):

@@ -86,6 +86,19 @@ def test_answers_that_tie_share_the_last_places() -> None:
     assert table.collected(served)[Modality.IMAGE] == pytest.approx([2.0])
 
 
+def test_the_work_can_be_ended_between_blocks() -> None:
+    """Many queries over many items take minutes: a caller that went away must not be worked for."""
+    table = GainTable.of(request(("i0", "t0", 3.0)), ids=IDS)
+
+    def gone() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        judge_gain(
+            table, shown(table), shown(table), codes={modality: np.arange(3) for modality in Modality}, check=gone
+        )
+
+
 def test_a_row_that_counts_for_nothing_is_told_with_its_reason() -> None:
     """Unknown ids, a query that was learned from, a query that is its own answer: by row, from 1."""
     table = GainTable.of(
