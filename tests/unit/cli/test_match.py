@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,17 @@ def test_items_are_named_by_id_and_errors_of_the_mesh_by_row(pets: Isthmus) -> N
     ]
     table("bad.csv", [["", ""]])
     assert pets("match", "bad.csv", "-c", "pets").status == 1
+
+
+def test_a_table_may_come_through_a_pipe(pets: Isthmus, tmp_path: Path) -> None:
+    """What can be read only once is read only once: images lie beside the pipe."""
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text("image_id,text_id\na,a\nb,c\n"), daemon=True)
+    writer.start()
+    found = pets("match", pipe, "-c", "pets", "--json").json()
+    writer.join(timeout=10)
+    assert found["decisions"] == {"match": 1, "undecided": 0, "no_match": 1}
 
 
 def test_a_table_that_cannot_be_read_says_why(pets: Isthmus) -> None:

@@ -37,9 +37,9 @@ class PairRow:
     problem: str = ""
 
 
-def count_rows(path: Path) -> int:
-    """Return how many rows the table has, for a bar."""
-    return sum(1 for _ in _records(path))
+def count_rows(path: Path) -> int | None:
+    """Return how many rows the table has, for a bar; None for a pipe, which can be read only once."""
+    return sum(1 for _ in _records(path)) if path.is_file() else None
 
 
 def read_pair_rows(path: Path) -> Iterator[PairRow]:
