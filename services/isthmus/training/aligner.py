@@ -14,6 +14,8 @@ from isthmus.core.calibration import FIT_LIMIT, fit_calibration
 from isthmus.core.errors import NotEnoughItemsError
 from isthmus.core.keys import key_codes
 from isthmus.core.modality import Modality
+from isthmus.core.raw_pairs import RawPairs
+from isthmus.core.reference import with_reference
 from isthmus.core.sampling import hashed_share, keyed_sample
 from isthmus.encoders import EncoderSpec, encode_all, load_image_tower, load_text_tower
 from isthmus.evaluation import ModalityItems, evaluate_retrieval
@@ -128,6 +130,9 @@ def train_on_embeddings(
         },
     )
     artefact = HeadsAligner.pack(manifest, image=trained.heads[Modality.IMAGE], text=trained.heads[Modality.TEXT])
+    artefact = with_reference(
+        artefact, learned=_raw_pairs(data, learned), judged=_raw_pairs(data, judged), seed=config.seed
+    )
     artefact = _with_findings(artefact, data, choosing=choosing, judged=judged)
     progress(Progress(stage="calibrating", done=1, total=1))
     return artefact
@@ -169,6 +174,19 @@ def _items(data: EmbeddedData, photos: NDArray[np.intp]) -> tuple[ModalityItems,
         vectors=part.texts,
     )
     return images, texts
+
+
+def _raw_pairs(data: EmbeddedData, photos: NDArray[np.intp]) -> RawPairs:
+    """Return some photos and their captions as the numerics take them."""
+    images, texts = _items(data, photos)
+    return RawPairs(
+        images=images.vectors,
+        texts=texts.vectors,
+        image_keys=images.pair_keys,
+        text_keys=texts.pair_keys,
+        image_space=data.image_space,
+        text_space=data.text_space,
+    )
 
 
 def _owners(data: PairData) -> NDArray[np.intp]:
