@@ -85,6 +85,22 @@ def test_every_method_that_names_a_collection_is_asked_here() -> None:
     assert set(_requests("any")) == naming
 
 
+async def test_the_labels_of_anothers_collection_are_not_there_either(mesh: GatewayMesh) -> None:
+    """The values of an attribute are looked up before anything is measured: they too are the tenant's own."""
+    async with grpc.aio.insecure_channel(mesh.gateway.address) as channel:
+        shown = [
+            await any_call(
+                channel,
+                f"{SERVICE}/MeasureGap",
+                pb.MeasureGapRequest(collection=name, label_attribute="kind").SerializeToString(),
+                key=KEYS["rival"],
+            )
+            for name in (SECRET, ABSENT)
+        ]
+    assert shown[0].code == "NOT_FOUND"
+    assert shown[0].shown == shown[1].shown
+
+
 async def test_anothers_collection_is_answered_like_one_that_is_not_there(mesh: GatewayMesh) -> None:
     """Search, get, list, evaluate, delete, fit, promote: code, reason, message and details are those of NOT_FOUND."""
     async with grpc.aio.insecure_channel(mesh.gateway.address) as channel:

@@ -22,10 +22,13 @@ from isthmus.core.errors import NotEnoughItemsError, OptionError
 from isthmus.core.gap.bootstrap import Figure, percentile_figure, resampled_means
 from isthmus.core.modality import Modality
 
-__all__ = ["GAIN_TOP_K", "GainFinding", "GainRequest", "GainRows", "GainTable", "ShownRows", "judge_gain"]
+__all__ = ["GAIN_MAX", "GAIN_TOP_K", "GainFinding", "GainRequest", "GainRows", "GainTable", "ShownRows", "judge_gain"]
 
 GAIN_TOP_K: Final = 10
 """Answers that are shown, where nobody says how many."""
+
+GAIN_MAX: Final = 1e12
+"""Size of the largest gain or cost: sums and means of tables stay exact enough."""
 
 _PER: Final = 1_000.0
 _BLOCK_SCORES: Final = 1 << 21
@@ -37,7 +40,7 @@ class GainRequest:
 
     Raises:
         OptionError: There is no row, there is not one id of each kind for every gain, an id is empty or a gain is not
-            finite (the message has the row, from 1), or `top_k` is below 1.
+            finite or beyond 1e12 in size (the message has the row, from 1), or `top_k` is below 1.
     """
 
     query_ids: Sequence[str]
@@ -45,7 +48,7 @@ class GainRequest:
     item_ids: Sequence[str]
     """n ids of items that are answers."""
     gains: Sequence[float]
-    """n finite numbers, below zero for a cost; rows of the same two ids add up."""
+    """n numbers of at most 1e12 in size, below zero for a cost; rows of the same two ids add up."""
     top_k: int = GAIN_TOP_K
     """Answers that are shown to a query, at least 1."""
     item_modality: Modality | None = None
@@ -65,6 +68,9 @@ class GainRequest:
                 raise OptionError(msg)
             if not math.isfinite(gain):
                 msg = f"gains: row {row} has a gain that is not a finite number"
+                raise OptionError(msg)
+            if abs(gain) > GAIN_MAX:
+                msg = f"gains: row {row} has a gain beyond {GAIN_MAX:g} in size"
                 raise OptionError(msg)
 
 

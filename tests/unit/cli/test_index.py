@@ -168,6 +168,17 @@ def test_vectors_are_indexed_in_their_space(isthmus: Isthmus, gateway: SmallGate
     assert keys == {f"v/{n}{end}": f"v/{n}" for n in range(3) for end in ("", "#0")}
 
 
+def test_words_of_given_texts_are_sent_with_them(isthmus: Isthmus, gateway: SmallGateway) -> None:
+    """A file that knows how long its texts are says so; slices by length need it."""
+    np.savez("v.npz", text=_vectors(2, 1), text_space=TEXT_SPACE, text_words=np.array([7, 0]))
+    assert isthmus("index", "v.npz", "-c", "c").status == 0
+    sent = {item.id: item.content_words for request in gateway.requests["UpsertItems"] for item in request.items}
+    assert sent == {"v/0#0": 7, "v/1#0": 0}
+    np.savez("v.npz", text=_vectors(2, 1), text_space=TEXT_SPACE, text_words=np.array([7.5, 1.0]))
+    done = isthmus("index", "v.npz", "-c", "c")
+    assert (done.status, "text_words must have a whole number" in done.stderr) == (1, True)
+
+
 def test_named_vectors_with_captions_use_the_meshs_text_encoder(isthmus: Isthmus, gateway: SmallGateway) -> None:
     """Images from another encoder, captions through the mesh: two spaces in one collection."""
     np.savez("v.npz", filename=np.array(["a.jpg", "b.jpg"]), image=_vectors(2, 0, 5))

@@ -14,7 +14,7 @@ from isthmus.core.calibration import Calibration
 from isthmus.core.changes import Change
 from isthmus.core.details import DetailRequest
 from isthmus.core.errors import OptionError
-from isthmus.core.gain import GainRequest, GainTable, ShownRows, judge_gain
+from isthmus.core.gain import GAIN_MAX, GainRequest, GainTable, ShownRows, judge_gain
 from isthmus.core.notes import ItemNotes
 from isthmus.core.raw_pairs import RawPairs
 from isthmus.core.recipe import fit_and_judge, verify_artefact
@@ -124,6 +124,13 @@ def test_a_gain_that_is_no_number_is_refused_with_its_row(gain: float) -> None:
     """Before anything is read; the message holds the row and nothing of its content."""
     with pytest.raises(OptionError, match="gains: row 2 has a gain that is not a finite number"):
         request(("i0", "t0", 1.0), ("secret", "t0", gain))
+
+
+def test_a_gain_may_be_large_but_not_without_end() -> None:
+    """1e12 either way is accepted, the next number is refused with its row: no sum can leave what a number holds."""
+    assert request(("i0", "t0", GAIN_MAX), ("i0", "t1", -GAIN_MAX)).gains == (GAIN_MAX, -GAIN_MAX)
+    with pytest.raises(OptionError, match=r"gains: row 2 has a gain beyond 1e\+12 in size"):
+        request(("i0", "t0", 1.0), ("i0", "t0", -np.nextafter(GAIN_MAX, np.inf)))
 
 
 def test_a_row_without_an_id_is_refused_with_its_row() -> None:

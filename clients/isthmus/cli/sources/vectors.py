@@ -27,7 +27,8 @@ def open_npz(path: Path, captions: Captions, spaces: Mapping[Modality, str]) -> 
 
     Rows are named by `image_name` and `text_name`, else by `id`, `filename`, `file` or `name`, else by their number.
     Images and texts of the same name are pairs; without names, row i of one and row i of the other are, if both have
-    as many. Ids are the file's name without suffix and the row's name, texts numbered from `#0`.
+    as many. `text_words` holds the words of each text. Ids are the file's name without suffix and the row's name,
+    texts numbered from `#0`.
 
     Args:
         path: The file.
@@ -51,14 +52,17 @@ def open_npz(path: Path, captions: Captions, spaces: Mapping[Modality, str]) -> 
         msg = f"{path} has neither an array image nor an array text; it has {', '.join(arrays)}"
         raise SourceError(msg)
     names = {modality: _names(path, arrays, modality) for modality in given}
+    words = _words(path, arrays) if "text" in given else []
     stem = PurePosixPath(source_name(path)).stem
     captioned_count = sum(len(captions.of(name)) for name in names.get("image", []))
 
     def records() -> Iterator[Record]:
         for modality, space in given.items():
-            make = _image_records if modality == "image" else _text_records
             vectors = (SpacedVector(row, modality=modality, space=space.space) for row in arrays[modality])
-            yield from make(stem, names[modality], vectors, captions)
+            if modality == "image":
+                yield from _image_records(stem, names[modality], vectors, captions)
+            else:
+                yield from _text_records(stem, names[modality], vectors, words)
 
     return Source(
         path=path,
@@ -76,12 +80,14 @@ def _image_records(
         yield from captioned(stable_id(stem, name), vector, captions.of(name))
 
 
-def _text_records(stem: str, names: Sequence[str], vectors: Iterable[SpacedVector], _: Captions) -> Iterator[Record]:
+def _text_records(
+    stem: str, names: Sequence[str], vectors: Iterable[SpacedVector], words: Sequence[int]
+) -> Iterator[Record]:
     """Yield texts numbered within their name, which is also what they are paired by."""
     numbers: Counter[str] = Counter()
-    for name, vector in zip(names, vectors, strict=True):
+    for name, vector, count in zip(names, vectors, words, strict=True):
         base = stable_id(stem, name)
-        yield Item(id=f"{base}#{numbers[name]}", vector=vector, pair_key=base)
+        yield Item(id=f"{base}#{numbers[name]}", vector=vector, pair_key=base, content_words=count)
         numbers[name] += 1
 
 
@@ -104,6 +110,21 @@ def _space(path: Path, arrays: Mapping[str, NDArray[Any]], modality: Modality, s
         )
         raise SourceError(msg)
     return space
+
+
+def _words(path: Path, arrays: Mapping[str, NDArray[Any]]) -> list[int]:
+    """Return the words of each text, 0 where the file does not say.
+
+    Raises:
+        SourceError: They are not one whole number of at least 0 for each text.
+    """
+    found = arrays.get("text_words")
+    if found is None:
+        return [0] * len(arrays["text"])
+    if found.shape != (len(arrays["text"]),) or found.dtype.kind not in "iu" or (found < 0).any():
+        msg = f"{path}: text_words must have a whole number of at least 0 for each of {len(arrays['text'])} texts"
+        raise SourceError(msg)
+    return [int(count) for count in found]
 
 
 def _names(path: Path, arrays: Mapping[str, NDArray[Any]], modality: Modality) -> list[str]:

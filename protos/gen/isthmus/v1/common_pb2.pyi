@@ -1391,7 +1391,7 @@ class GainRow(_message.Message):
     item_id: _builtins.str
     """Required. Id of the item that is the answer, 1 to 256 bytes."""
     gain: _builtins.float
-    """Required. A finite number; below zero it is a cost."""
+    """Required. A number of at most 1e12 in size; below zero it is a cost."""
     def __init__(
         self,
         *,
