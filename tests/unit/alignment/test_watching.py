@@ -197,7 +197,8 @@ async def test_a_restart_remembers_and_a_collection_of_the_same_name_does_not_in
     await still.start()
     assert still.watch(*KEY) == before
     assert still.watch(*KEY).proposals == before.proposals
-    assert await still.proposals(TENANT) == sorted(before.proposals, key=lambda one: -one.time_micros)
+    newest_first = sorted(before.proposals, key=lambda one: one.proposal)
+    assert await still.proposals(TENANT) == await still.proposals(TENANT, NAME) == newest_first
     assert await still.proposals("rival") == []
     figures = Path(str(fast.aligners_dir)) / "_watch" / TENANT / NAME / "figures.json"
     figures.unlink()  # as a crash between a proposal and the figures leaves it

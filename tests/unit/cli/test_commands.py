@@ -104,6 +104,7 @@ def test_status_shows_everything(isthmus: Isthmus, server: Running) -> None:
     for text in (server.address, IMAGE_SPACE, TEXT_SPACE, ALIGNER, "redis ready", "alignment  NOT ANSWERING"):
         assert text in done.stdout
     assert "research and education only" in done.stderr
+    assert "open proposals to fit an aligner again: 2; see them with: isthmus watch" in done.stderr
 
 
 def test_status_as_json(isthmus: Isthmus, server: Running) -> None:
@@ -113,6 +114,7 @@ def test_status_as_json(isthmus: Isthmus, server: Running) -> None:
     assert found["encoders"][0]["encoded_items"] == 12
     assert found["cache"]["backend"] == "redis"
     assert found["notices"]
+    assert found["open_proposals"] == 2
 
 
 def test_an_address_on_the_command_line_wins(

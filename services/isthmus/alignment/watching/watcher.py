@@ -107,12 +107,21 @@ class Watcher:
         return self._known.get((tenant, collection)) or CollectionWatch(collection=collection)
 
     async def proposals(self, tenant: str, collection: str = "") -> list[Proposal]:
-        """Return a tenant's proposals, open and closed, newest first; of one collection when it is named."""
-        book = ProposalBook(self._opened())
-        names = {collection} if collection else {name for owner, name in self._known if owner == tenant}
-        found = [one for name in sorted(names) for one in await self._filed(partial(book.of, tenant, name))]
-        live = {self._known[tenant, name].uid for name in names if (tenant, name) in self._known}
-        return sorted((one for one in found if one.uid in live), key=lambda one: -one.time_micros)
+        """Return a tenant's proposals, open and closed, newest first.
+
+        Those of one collection are read anew. Those of all are told from memory, which may be a round behind another
+        process: `isthmus status` counts them.
+        """
+        names = [collection] if collection else [name for owner, name in self._known if owner == tenant]
+        found: list[Proposal] = []
+        for name in names:
+            known = self._known.get((tenant, name))
+            if known is not None and collection:
+                kept = await self._filed(partial(ProposalBook(self._opened()).of, tenant, name))
+                found += (one for one in kept if one.uid == known.uid)
+            elif known is not None:
+                found += known.proposals
+        return sorted(found, key=lambda one: (-one.time_micros, one.proposal))
 
     async def dismiss(self, tenant: str, collection: str, proposal: str, *, reason: str) -> Proposal:
         """Close a proposal on a person's word; one that was dismissed before stays as it is.

@@ -37,5 +37,6 @@ class Mesh(Script):
             index_search_serving=True,
             alignment_serving=False,
             default_aligner=ALIGNER,
+            open_proposals=2,
             notices=["The shipped aligner is for research and education only."],
         )
