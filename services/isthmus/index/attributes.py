@@ -202,7 +202,7 @@ def _runs(kind: Kind, values: Values, wanted: OneOf | Between | Prefix | Exists)
                 for value in comparable:
                     yield _place(values, value, after=False), _place(values, value, after=True)
         case Between(_, low, high):
-            if kind != "bool" and all(end is None or _comparable(kind, end.value) for end in (low, high)):
+            if all(end is None or _comparable(kind, end.value) for end in (low, high)):
                 first = 0 if low is None else _place(values, low.value, after=not low.closed)
                 yield first, len(values) if high is None else _place(values, high.value, after=high.closed)
 
