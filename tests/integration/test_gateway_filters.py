@@ -106,7 +106,7 @@ async def test_a_wrong_filter_is_refused_at_the_door(mesh: GatewayMesh) -> None:
 
 
 async def test_a_filter_deeper_than_a_message_may_be_is_refused_too(mesh: GatewayMesh) -> None:
-    """One level too deep is an error of ours; so deep that protobuf does not parse it, one of gRPC, without harm."""
+    """One level too deep is told with the limit; so deep that protobuf does not parse it, as an unreadable message."""
     deep: Filter = Exists("price")
     for _ in range(FILTER_DEPTH_MAX_COUNT):
         deep = NoneOf((deep,))
@@ -122,7 +122,7 @@ async def test_a_filter_deeper_than_a_message_may_be_is_refused_too(mesh: Gatewa
         call: Any = channel.unary_unary("/isthmus.v1.GatewayService/SearchItems")
         with pytest.raises(grpc.aio.AioRpcError) as unread:
             await call(message, timeout=10)
-    assert unread.value.code() is grpc.StatusCode.UNKNOWN
+    assert refusal(unread.value) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_UNREADABLE", {})
     assert await _found(mesh, OneOf("price", (4,))) == [4]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -101,6 +102,19 @@ async def test_any_other_exception_tells_nothing(*, streaming: bool, caplog: pyt
     assert b"canary" not in trailers
     assert b"ZeroDivision" not in trailers
     assert any(record.exc_info and CANARY in str(record.exc_info[1]) for record in caplog.records)
+
+
+@pytest.mark.parametrize("method", ["EncoderService/Encode", "IndexSearchService/ReadItems"])
+async def test_a_message_that_cannot_be_read_is_refused_with_a_reason(method: str) -> None:
+    """Damaged bytes are an invalid argument; nothing tells which parser said so, and the next call is served."""
+    async with serving(Scripted()) as (_, channel):
+        call: Any = channel.unary_unary(f"/isthmus.v1.{method}")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"\x0a\xff", timeout=5)
+        info, _ = _details(caught.value)
+        assert (caught.value.code(), info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_UNREADABLE")
+        assert "Error" not in (caught.value.details() or "")
+        await EncoderServiceStub(channel).Encode(ENCODE, timeout=5)
 
 
 async def test_a_refusal_carries_the_request_id() -> None:

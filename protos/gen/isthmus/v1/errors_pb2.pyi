@@ -132,6 +132,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The store's disk has no room for writes; reads go on. Deleting is possible for as long as the reserve lasts."""
     ERROR_REASON_PROPOSAL_NOT_FOUND: _ErrorReason.ValueType  # 54
     """The collection has no such proposal, or it was closed because another aligner has become the active one."""
+    ERROR_REASON_MESSAGE_UNREADABLE: _ErrorReason.ValueType  # 55
+    """The bytes are no message of the method, or are nested deeper than protobuf allows."""
     ERROR_REASON_NOTHING_TO_LINK: _ErrorReason.ValueType  # 56
     """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
 
@@ -250,6 +252,8 @@ ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 53
 """The store's disk has no room for writes; reads go on. Deleting is possible for as long as the reserve lasts."""
 ERROR_REASON_PROPOSAL_NOT_FOUND: ErrorReason.ValueType  # 54
 """The collection has no such proposal, or it was closed because another aligner has become the active one."""
+ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 55
+"""The bytes are no message of the method, or are nested deeper than protobuf allows."""
 ERROR_REASON_NOTHING_TO_LINK: ErrorReason.ValueType  # 56
 """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

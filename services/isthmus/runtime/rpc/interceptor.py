@@ -20,6 +20,7 @@ from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.metrics import RPC_SECONDS
 from isthmus.runtime.base.names import check_name
 from isthmus.runtime.rpc import metadata, status
+from isthmus.runtime.rpc.reading import readable, readable_stream, tolerant
 
 __all__ = ["Door", "ServiceInterceptor"]
 
@@ -106,6 +107,8 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
             handler: gRPC's method handler.
         """
         method = _Method(name, trust_tenant=self._trust_tenant)
+        read = readable_stream if handler.request_streaming else readable
+        deserialize = tolerant(handler.request_deserializer)
         if handler.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -113,16 +116,16 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_stream_rpc_method_handler
             )
             return make(
-                method.streaming(handler.stream_stream or handler.unary_stream),
-                handler.request_deserializer,
+                method.streaming(handler.stream_stream or handler.unary_stream, read),
+                deserialize,
                 handler.response_serializer,
             )
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
         return make(
-            method.unary(handler.stream_unary or handler.unary_unary),
-            handler.request_deserializer,
+            method.unary(handler.stream_unary or handler.unary_unary, read),
+            deserialize,
             handler.response_serializer,
         )
 
@@ -136,14 +139,16 @@ class _Method:
         self._trust_tenant = trust_tenant
         self._ok = RPC_SECONDS.labels(self._service, self.name, "OK")
 
-    def unary(self, behaviour: Callable[[Any, _Context], Awaitable[Any]]) -> Callable[[Any, _Context], Awaitable[Any]]:
+    def unary(
+        self, behaviour: Callable[[Any, _Context], Awaitable[Any]], read: Callable[[Any], Any]
+    ) -> Callable[[Any, _Context], Awaitable[Any]]:
         """Return a handler with one answer."""
 
         async def handle(request: Any, servicer_context: _Context) -> Any:
             call = _Call(self, servicer_context)
             try:
                 call.enter(servicer_context, default_s=DEADLINE_DEFAULT_S)
-                answer = await behaviour(request, servicer_context)
+                answer = await behaviour(read(request), servicer_context)
             except BaseException as error:  # noqa: BLE001 - everything becomes a status
                 await call.fail(error, servicer_context)
             else:
@@ -153,7 +158,7 @@ class _Method:
         return handle
 
     def streaming(
-        self, behaviour: Callable[[Any, _Context], AsyncGenerator[Any, None]]
+        self, behaviour: Callable[[Any, _Context], AsyncGenerator[Any, None]], read: Callable[[Any], Any]
     ) -> Callable[[Any, _Context], AsyncIterator[Any]]:
         """Return a handler with many answers. Without a deadline it may run for ever."""
 
@@ -162,7 +167,7 @@ class _Method:
             try:
                 call.enter(servicer_context, default_s=None)
                 # Closed here and now when the caller goes away, not whenever the garbage collector comes by.
-                async with contextlib.aclosing(behaviour(request, servicer_context)) as answers:
+                async with contextlib.aclosing(behaviour(read(request), servicer_context)) as answers:
                     async for answer in answers:
                         yield answer
             except GeneratorExit:
