@@ -91,10 +91,14 @@ class GuardCheck:
     def pairs_needed(self, pair_count: int) -> int:
         """Return how many held-out pairs would bring the bound to the limit.
 
-        Were the middle to stay; or, where it is nearer to the limit than no change at all is, were there none.
+        Were the middle to stay; or, where it is nearer to the limit than no change at all is, were there none. But
+        never as few as there are, which did not tell.
         """
         reach = self.high - self.value if self.upper else self.value - self.low
-        room = max(abs(self.value - self.limit), abs(self.limit))
+        middle = abs(self.value - self.limit)
+        room = max(middle, abs(self.limit))
+        if room >= reach:
+            room = middle
         needed = pair_count * (reach / room) ** 2
         return _PAIRS_ROUNDED_TO * math.ceil(needed / _PAIRS_ROUNDED_TO)
 

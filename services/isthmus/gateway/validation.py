@@ -90,7 +90,7 @@ def vector_row(values: NDArray[np.float32], *, field: str) -> Row:
     try:
         row = canonical(values)
     except ValueError as error:
-        msg = f"{field} of {values.shape[1]} components is not finite or has no direction"
+        msg = f"{field} of {values.shape[1]} components is not finite or has no direction; leave such items out"
         raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": field}) from error
     return Row(row.astype(ROW_TYPE).tobytes())
 
@@ -132,7 +132,8 @@ def check_words(words: int, source: Content | GivenVector) -> None:
 
 def space_mismatch(field: str, *, space: str, expected: str) -> IsthmusError:
     """Return the refusal of a vector or an encoder of another space than the collection's."""
-    msg = f"{field} is of another raw space than the collection's"
+    remedy = "encode with its encoder, or make a collection of the other space"
+    msg = f"{field} is of another raw space than the collection's; {remedy}"
     return FailedPreconditionError(
         msg, reason="SPACE_MISMATCH", metadata={"field": field, "space": space, "expected": expected}
     )

@@ -14,7 +14,7 @@ from isthmus.core.aligners import FitOptions, Label, fit_artefact, load_aligner
 from isthmus.core.calibration import Calibration, estimate_calibration
 from isthmus.core.errors import LeakError, OptionError
 from isthmus.core.gap import Corpus
-from isthmus.core.guard import GuardLimits, GuardVerdict, judge_guard
+from isthmus.core.guard import GuardCheck, GuardLimits, GuardVerdict, judge_guard
 from isthmus.core.held_out import ServedRows, judge_queries, summarise
 from isthmus.core.metrics import cross_modal_recall, mixed_retrieval
 from isthmus.core.recipe import RawPairs, fit_and_judge, fit_calibrated, verify_artefact
@@ -159,6 +159,18 @@ def test_too_few_pairs_are_refused_with_the_number_needed(make_pairs: MakePairs)
     enough = slice(0, 2 * found.pairs_needed)
     more = Pairs(whole.images[enough], whole.texts[enough], whole.image_keys[enough], whole.text_keys[enough])
     assert verdict(more, centred(more), limits=limits).ok
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "limit", "needed"),
+    [(0.52, 0.49, 0.5, 440), (-0.015, -0.033, -0.02, 2_510), (-0.015, -0.055, -0.02, 780)],
+    ids=["a share that is kept", "a fall that is nearly too large", "a fall that no change would pardon"],
+)
+def test_more_pairs_are_asked_for_than_there_were(value: float, low: float, limit: float, needed: int) -> None:
+    """193 pairs that could not tell are never said to be enough."""
+    check = GuardCheck(name="text neighbours kept", value=value, low=low, high=1.0, limit=limit)
+    assert check.undecided
+    assert check.pairs_needed(193) == needed > 193
 
 
 def test_limits_are_shares() -> None:

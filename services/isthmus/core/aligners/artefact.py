@@ -99,7 +99,7 @@ class Artefact:
             msg = f"tensors: {len(tensors)} bytes, at most {TENSORS_MAX_BYTES}"
             raise ArtefactError(msg)
         if sealed.tensors_sha256 != digest(tensors):
-            msg = "tensors: do not match the digest in the manifest"
+            msg = "tensors: do not match the digest in the manifest; copy the artefact again, or fit it anew"
             raise ArtefactError(msg)
         return cls(
             manifest=sealed.manifest,

@@ -113,7 +113,7 @@ class SealedManifest:
         claimed = document.pop("revision", None)
         revision = _revision(document)
         if claimed != revision:
-            msg = "manifest: does not match its own revision"
+            msg = "manifest: does not match its own revision; copy the artefact again, or fit it anew"
             raise ArtefactError(msg)
         if document.pop("format_version", None) != _FORMAT_VERSION:
             msg = f"manifest: format_version must be {_FORMAT_VERSION}"
