@@ -42,7 +42,7 @@ def _show_slices(found: Mapping[str, Any]) -> None:
     if found["query_list"] is not None:
         _tell_list(found["query_list"])
     intervals = sum(len(one["difference"]) for one in found["slices"])
-    note(f"of {intervals} intervals about {intervals / 20:.0f} miss the truth by chance: one alone proves little")
+    note(f"{intervals} intervals, of which one in twenty misses the truth by chance: one alone proves little")
 
 
 def _slice_rows(one: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
