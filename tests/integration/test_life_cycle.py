@@ -164,3 +164,18 @@ def test_a_collection_that_never_had_another_aligner_is_not_rolled_back(client: 
         client.rollback_aligner(collection)
     assert caught.value.reason == "NO_PREVIOUS_ALIGNER"
     assert client.get_collection(collection).revision == revision
+
+
+def test_the_mesh_draws_a_page_of_each_judgement(client: Client, collection: str) -> None:
+    """Measured, verified or compared: whole pages that name the collection, and none where nobody asks."""
+    aligner = client.fit_aligner(collection, aligner_id=f"{collection}-page", method="center").aligner
+    pages = {
+        "measured": client.measure_gap(collection, page=True).page,
+        "verified": client.verify_aligner(collection, aligner, page=True).page,
+        "compared": client.compare_aligners(collection, methods=("center", "standardize"), page=True).page,
+    }
+    for name, page in pages.items():
+        assert f"Modality gap of {collection}</title>" in page, name
+        assert page.rstrip().endswith("</html>"), name
+    assert "<b>standardize</b>" in pages["compared"]
+    assert client.measure_gap(collection).page == ""
