@@ -66,6 +66,38 @@ class Scripted(EncoderServiceServicer, IndexSearchServiceServicer):
         """Answer."""
         return index_search_service_pb2.IndexSearchServiceGetItemsResponse()
 
+    async def MatchPairs(
+        self,
+        _request: index_search_service_pb2.IndexSearchServiceMatchPairsRequest,
+        _context: grpc.aio.ServicerContext[Any, Any],
+    ) -> index_search_service_pb2.IndexSearchServiceMatchPairsResponse:
+        """Answer."""
+        return index_search_service_pb2.IndexSearchServiceMatchPairsResponse()
+
+    async def GetShadowReport(
+        self,
+        _request: index_search_service_pb2.IndexSearchServiceGetShadowReportRequest,
+        _context: grpc.aio.ServicerContext[Any, Any],
+    ) -> index_search_service_pb2.IndexSearchServiceGetShadowReportResponse:
+        """Answer."""
+        return index_search_service_pb2.IndexSearchServiceGetShadowReportResponse()
+
+    async def ListValues(
+        self,
+        _request: index_search_service_pb2.ListValuesRequest,
+        _context: grpc.aio.ServicerContext[Any, Any],
+    ) -> index_search_service_pb2.ListValuesResponse:
+        """Answer."""
+        return index_search_service_pb2.ListValuesResponse()
+
+    async def ListFollowed(
+        self,
+        _request: index_search_service_pb2.ListFollowedRequest,
+        _context: grpc.aio.ServicerContext[Any, Any],
+    ) -> index_search_service_pb2.ListFollowedResponse:
+        """Answer."""
+        return index_search_service_pb2.ListFollowedResponse()
+
     async def ReadItems(
         self, _request: index_search_service_pb2.ReadItemsRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[index_search_service_pb2.ReadItemsResponse, None]:
