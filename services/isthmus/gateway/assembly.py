@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import grpc
 
 from isthmus.core.modality import Modality
-from isthmus.gateway.backends import AlignmentBackend, EncoderBackend, SearchBackend, WriterBackend
+from isthmus.gateway.backends import AlignmentBackend, EncoderBackend, WriterBackend
 from isthmus.gateway.cache import EmbeddingCache
 from isthmus.gateway.config import GatewayConfig
 from isthmus.gateway.encode_lane import EncodeLimits, Lane
@@ -22,6 +22,7 @@ from isthmus.gateway.lru import RowCache
 from isthmus.gateway.mesh_state import MeshState
 from isthmus.gateway.offload import Offload
 from isthmus.gateway.redis_backend import RedisBackend
+from isthmus.gateway.search_backend import SearchBackend
 from isthmus.gateway.secret import cache_secret
 from isthmus.gateway.warmup import dummy_content
 from isthmus.gateway.watch_gauges import WatchGauges

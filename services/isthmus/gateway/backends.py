@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Final
 
 import grpc
 
-from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import (
     ROW_COMPONENT_BYTES,
@@ -19,14 +17,8 @@ from isthmus.gateway.domain import (
     Content,
     EncodedBatch,
     EncoderInfo,
-    Found,
-    JudgedPairs,
-    Neighbor,
-    PairedItems,
-    PairRows,
     Row,
     StoredDigest,
-    StoredVector,
     UpsertDraft,
     UpsertReceipt,
 )
@@ -39,31 +31,23 @@ from isthmus.gateway.messages import (
     row_data,
     rows_message,
 )
-from isthmus.gateway.offload import Offload
 from isthmus.runtime.base.errors import InternalError, IsthmusError, ResourceExhaustedError
-from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
-from isthmus.runtime.rpc.channel import call, stream
-from isthmus.runtime.rpc.filters import filter_message
+from isthmus.runtime.rpc.channel import call
 from isthmus.runtime.rpc.guard import guard_message
-from isthmus.runtime.rpc.matching import terms_message
 from isthmus.runtime.rpc.status import from_item_error
 from isthmus.v1 import (
     alignment_service_pb2,
     common_pb2,
     encoder_service_pb2,
-    index_search_service_pb2,
     index_writer_service_pb2,
 )
 from isthmus.v1.alignment_service_pb2_grpc import AlignmentServiceStub
 from isthmus.v1.encoder_service_pb2_grpc import EncoderServiceStub
-from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
 from isthmus.v1.index_writer_service_pb2_grpc import IndexWriterServiceStub
 
-__all__ = ["AlignmentBackend", "EncoderBackend", "SearchBackend", "WriterBackend"]
+__all__ = ["AlignmentBackend", "EncoderBackend", "WriterBackend"]
 
-_NEIGHBORS_AN_ENTRY: Final = 16
-"""Unpacking so many neighbours takes as long as checking one entry of a request."""
 _WRITE_TIMEOUT_S: Final = 60.0
 """An upsert stream may have no deadline; one commit has."""
 
@@ -241,140 +225,6 @@ def _embeddings(
         vectors=rows_message([drafts[position].row for position in positions], collection.dimension(modality)),
         input_indexes=positions,
     )
-
-
-def _pair_embeddings(batch: PairRows) -> common_pb2.EmbeddingBatch:
-    dimension = len(batch.rows[0].data) // ROW_COMPONENT_BYTES
-    return common_pb2.EmbeddingBatch(
-        space=batch.space, vectors=rows_message(batch.rows, dimension), input_indexes=batch.pairs
-    )
-
-
-def _found(answer: index_search_service_pb2.SearchResponse) -> Found:
-    return Found(
-        neighbors=[
-            [
-                Neighbor(
-                    neighbor.item.id,
-                    modality_of(neighbor.item.modality),
-                    neighbor.score,
-                    neighbor.calibrated_score,
-                    neighbor,
-                )
-                for neighbor in result.neighbors
-            ]
-            for result in answer.results
-        ],
-        revision=answer.revision,
-        space=answer.space,
-        calibration=answer.calibration,
-        align_micros=answer.timings.align_micros,
-        search_micros=answer.timings.search_micros,
-    )
-
-
-class SearchBackend:
-    """The index searcher.
-
-    Args:
-        channel: To it.
-        offload: Threads to unpack large answers in.
-    """
-
-    def __init__(self, channel: grpc.aio.Channel, offload: Offload) -> None:
-        self.stub = IndexSearchServiceStub(channel)
-        self._offload = offload
-
-    async def search(
-        self,
-        collection: str,
-        rows: Sequence[Row],
-        *,
-        modality: Modality,
-        space: str,
-        top_k: int,
-        item_modality: Modality | None,
-        min_revision: int,
-        where: Filter | None = None,
-    ) -> Found:
-        """Search up to 256 queries of one modality, among the items that `where` holds for."""
-        request = index_search_service_pb2.SearchRequest(
-            collection=collection,
-            modality=modality_message(modality),
-            space=space,
-            queries=rows_message(rows, len(rows[0].data) // ROW_COMPONENT_BYTES),
-            top_k=top_k,
-            item_modality=modality_message(item_modality),
-            min_revision=min_revision,
-            filter=None if where is None else filter_message(where),
-        )
-        answer = await call(self.stub.Search, request, backend="index_search")
-        return await self._offload.run(partial(_found, answer), count=len(rows) * top_k // _NEIGHBORS_AN_ENTRY)
-
-    async def match_pairs(
-        self,
-        collection: str,
-        rows: Mapping[Modality, Sequence[PairRows]],
-        *,
-        terms: MatchTerms,
-        min_revision: int,
-    ) -> JudgedPairs:
-        """Judge up to 256 pairs."""
-        request = index_search_service_pb2.IndexSearchServiceMatchPairsRequest(
-            collection=collection,
-            image_embeddings=[_pair_embeddings(batch) for batch in rows[Modality.IMAGE]],
-            text_embeddings=[_pair_embeddings(batch) for batch in rows[Modality.TEXT]],
-            terms=terms_message(terms),
-            min_revision=min_revision,
-        )
-        answer = await call(self.stub.MatchPairs, request, backend="index_search")
-        return JudgedPairs(
-            records=answer.matches,
-            errors={error.index: from_item_error(error) for error in answer.errors},
-            accept_above=answer.accept_above,
-            refuse_below=answer.refuse_below,
-            aligner=answer.aligner,
-            calibration=answer.calibration,
-            space=answer.space,
-            revision=answer.revision,
-            align_micros=answer.timings.align_micros,
-        )
-
-    async def get_vectors(
-        self, collection: str, ids: Sequence[str], *, min_revision: int
-    ) -> tuple[dict[str, StoredVector], int]:
-        """Return the embeddings of the items that are there, by id, and the revision."""
-        request = index_search_service_pb2.IndexSearchServiceGetItemsRequest(
-            collection=collection, ids=ids, include_embeddings=True, min_revision=min_revision
-        )
-        answer = await call(self.stub.GetItems, request, backend="index_search", timeout_s=_WRITE_TIMEOUT_S)
-        vectors = {}
-        for item in answer.items:
-            (data,) = row_data(item.embedding)
-            vectors[item.id] = StoredVector(modality_of(item.modality), item.space, Row(data), item.content_digest)
-        return vectors, answer.revision
-
-    async def list_values(
-        self, collection: str, attribute: str, *, min_revision: int
-    ) -> tuple[Collection, Sequence[str]]:
-        """Return a collection and the different values of an attribute as text, at most 256."""
-        request = index_search_service_pb2.ListValuesRequest(
-            collection=collection, attribute=attribute, min_revision=min_revision
-        )
-        answer = await call(self.stub.ListValues, request, backend="index_search", timeout_s=_WRITE_TIMEOUT_S)
-        return collection_of(answer.collection), answer.values
-
-    async def read_pairs(self, collection: str, *, min_revision: int) -> AsyncIterator[Collection | PairedItems]:
-        """Stream the collection at a pinned revision, then every item with a pair key."""
-        request = index_search_service_pb2.ReadItemsRequest(
-            collection=collection, min_revision=min_revision, paired_only=True
-        )
-        async for message in stream(self.stub.ReadItems, request, backend="index_search"):
-            if message.HasField("collection"):
-                yield collection_of(message.collection)
-            if message.ids:
-                rows = [Row(data) for data in row_data(message.embeddings)]
-                yield PairedItems(modality_of(message.modality), message.ids, message.pair_keys, rows)
 
 
 class AlignmentBackend:
