@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.harness.ray_mesh import replicas
 
 __all__ = ["Stage", "ray_stage"]
 
+_METRICS_AGENT = "ray::DashboardAgent"
 _REPLICA_PORTS = range(12_000, 32_000)
 """Where HAProxy finds replicas of a local Ray: hundreds of HTTP and hundreds of gRPC in turn."""
 
@@ -46,6 +48,17 @@ class Stage:
         """Return the process ids of its replicas, starting and leaving ones included."""
         return replicas(self.ray.pid).get(application, [])
 
+    def metrics_page(self) -> str:
+        """Return what the node exports to Prometheus; empty until it does."""
+        for process in psutil.Process(self.ray.pid).children(recursive=True):
+            if process.cmdline()[:1] == [_METRICS_AGENT]:
+                for connection in process.net_connections(kind="tcp"):
+                    if connection.status == psutil.CONN_LISTEN:
+                        page = _get(connection.laddr.ip, connection.laddr.port, "/metrics")
+                        if "# HELP ray_" in page:
+                            return page
+        return ""
+
     async def encoded_items(self, application: str) -> dict[int, int]:
         """Return how many items each running replica of an encoder has encoded, asked past HAProxy, by process id."""
         found = {}
@@ -57,6 +70,17 @@ class Stage:
                         answer = await call(stub.GetEncoder, request, backend="direct", timeout_s=1)
                         found[pid] = answer.encoded_items
         return found
+
+
+def _get(host: str, port: int, path: str) -> str:
+    """Return a page; empty where no HTTP is spoken."""
+    connection = http.client.HTTPConnection("127.0.0.1" if host in {"::", "0.0.0.0"} else host, port, timeout=5)  # noqa: S104
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        except (OSError, http.client.HTTPException, UnicodeDecodeError):
+            return ""
 
 
 def _direct_ports(pid: int) -> Iterator[int]:

@@ -12,6 +12,7 @@ import signal
 import time
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from isthmus.client import AsyncClient
 from tests.harness.ray_stage import Stage
@@ -54,6 +55,24 @@ async def test_the_death_of_a_replica_costs_at_most_one_call(stage: Stage, clien
     await stage.change("text_encoder", replicas=1)
     assert load.failed.total() <= 1
     assert load.slowest_s <= 15
+
+
+async def test_what_replicas_count_is_exported_by_their_node(stage: Stage, client: AsyncClient) -> None:
+    """Histograms, counters and gauges of every application, by the names an alert asks for, with `ray_` before them."""
+    await client.embed(texts=["counted"])
+    found: dict[str, float] = {}
+
+    async def exported() -> bool:
+        page = await asyncio.to_thread(stage.metrics_page)
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                service = sample.labels.get("service", sample.labels.get("backend", ""))
+                found[f"{sample.name} {service}"] = max(sample.value, found.get(f"{sample.name} {service}", 0.0))
+        return found.get("ray_isthmus_rpc_seconds_bucket EncoderService", 0) > 0
+
+    await until(exported, timeout_s=90)
+    for name in ("text_encoder", "image_encoder", "alignment", "index_writer", "index_search"):
+        assert found[f"ray_isthmus_serving {name}"] == 1
 
 
 async def _serve_all(stage: Stage, *, without: int) -> bool:

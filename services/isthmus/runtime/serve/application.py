@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from ray import serve
 from ray.serve import Application
 
 from isthmus.runtime.rpc.server import Hosted
+from isthmus.runtime.serve.ray_metrics import RayMetrics
 from isthmus.runtime.serve.replica import Replica
 
 __all__ = ["Application", "bind", "with_options"]
@@ -29,10 +31,14 @@ class ServiceReplica(Replica):
         self, make: Callable[[dict[str, Any]], Hosted], settings: dict[str, Any]
     ) -> None:
         await self.open(make(settings), log_level=str(settings.get("log_level", "INFO")))
+        self._exporting = asyncio.create_task(RayMetrics().run())
 
     def __del__(self) -> Awaitable[None] | None:
         """Return what Ray awaits once the last call has ended; the garbage collector comes later and finds nothing."""
-        return self.close() if self.is_open else None
+        if not self.is_open:
+            return None
+        self._exporting.cancel()
+        return self.close()
 
 
 def bind(name: str, make: Callable[[dict[str, Any]], Hosted], settings: dict[str, Any]) -> Application:
