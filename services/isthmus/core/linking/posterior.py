@@ -25,6 +25,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
+
 __all__ = ["one_sided", "two_sided"]
 
 _ROUNDS_MAX: Final = 500
@@ -81,6 +83,7 @@ def two_sided(
     to_image = np.ones_like(log_odds)
     shift = 0.0
     for _ in range(_ROUNDS_MAX):
+        checkpoint()
         odds = _odds(log_odds + shift)
         before, shift_before = to_text, shift
         to_text = _freedom(odds * to_image, images)
