@@ -167,13 +167,11 @@ def item_digest(*, space: str, content_digest: bytes, embedding: bytes, metadata
 
 
 def _row_digest(values: Sequence[Any]) -> bytes:
-    """Return the SHA-256 over one row; `values` follow VERIFIED_COLUMNS."""
+    """Return the SHA-256 over one row; `values` follow VERIFIED_COLUMNS, texts as UTF-8 bytes."""
     revision, op, request_id, stamp, item_id, modality, space, *rest = values
-    parts = [
-        value.encode() if isinstance(value, str) else bytes(value) for value in (request_id, item_id, space, *rest)
-    ]
+    parts = (request_id, item_id, space, *rest)
     header = _LENGTHS.pack(revision, op, modality, stamp, *map(len, parts))
-    return hashlib.sha256(header + b"".join(parts)).digest()
+    return hashlib.sha256(b"".join((header, *parts))).digest()
 
 
 def events_to_table(events: Sequence[Event]) -> pa.Table:
@@ -184,8 +182,10 @@ def events_to_table(events: Sequence[Event]) -> pa.Table:
         for name in EVENT_SCHEMA.names
         if name != "row_digest"
     }
-    verified = zip(*(columns[name] for name in VERIFIED_COLUMNS), strict=True)
-    columns["row_digest"] = [_row_digest(values) for values in verified]
+    table = pa.table(
+        [pa.array(columns[name], EVENT_SCHEMA.field(name).type) for name in VERIFIED_COLUMNS], names=VERIFIED_COLUMNS
+    )
+    columns["row_digest"] = [_row_digest(values) for values in _verified(table)]
     return pa.table([pa.array(columns[field.name], field.type) for field in EVENT_SCHEMA], schema=EVENT_SCHEMA)
 
 
@@ -229,8 +229,16 @@ def verify_thumbnails(rows: pa.Table) -> None:
 
 
 def _digested(rows: pa.RecordBatch | pa.Table) -> Iterator[tuple[bytes, tuple[object, ...]]]:
-    values = zip(*(rows.column(name).to_pylist() for name in VERIFIED_COLUMNS), strict=True)
-    return zip(rows.column("row_digest").to_pylist(), values, strict=True)
+    return zip(rows.column("row_digest").to_pylist(), _verified(rows), strict=True)
+
+
+def _verified(rows: pa.RecordBatch | pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Yield what each row's digest covers; Arrow turns texts into bytes a column at a time, not a value at a time."""
+    columns = (rows.column(name) for name in VERIFIED_COLUMNS)
+    plain = (
+        column.cast(pa.binary()) if column.type in {pa.string(), pa.large_string()} else column for column in columns
+    )
+    return zip(*(column.to_pylist() for column in plain), strict=True)
 
 
 def embedding_rows(column: pa.Array | pa.ChunkedArray, dimension: int) -> NDArray[np.float32]:
