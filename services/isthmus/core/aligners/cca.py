@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -19,11 +20,13 @@ from isthmus.core.modality import Modality
 __all__ = ["CCA_DIMENSION_DEFAULT", "CcaAligner", "CcaFit", "fit_cca"]
 
 CCA_DIMENSION_DEFAULT: Final = 256
-_RIDGES: Final = (3.0, 1.0, 0.3, 0.1, 0.03)
+_RIDGES: Final = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 _RIDGE_OF_FEW: Final = 1.0
 _CHOICE_PAIRS_MIN: Final = 20
 """Pairs below which a fifth of them says nothing about the ridge."""
-_JUDGED_PART: Final = 5
+_FOLDS: Final = 5
+_JUDGED_PAIRS: Final = 200
+"""Pairs to judge a ridge by, where there are so many: of few pairs every fifth has its turn, of many one is enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +74,10 @@ def fit_cca(pairs: FitPairs, *, dimension: int | None = None, ridge: float | Non
     Args:
         pairs: Of one raw space, or of two of any dimensions; at least 2k.
         dimension: k, at most either raw dimension; None takes the largest that dimensions and pairs allow, up to 256.
-        ridge: r, added to both covariances, in units of their mean eigenvalue; above 0. None takes the one of 5
-            between 0.03 and 3 that ranks a fifth of the pairs best when fitted to the others.
-        seed: Of the choice of that fifth.
+        ridge: r, added to both covariances, in units of their mean eigenvalue; above 0. None takes the one of 6
+            between 0.03 and 10 that ranks a fifth of the pairs best when fitted to the others; of fewer than 1,000
+            pairs several fifths in turn, so that some 200 pairs, or all, are judged.
+        seed: Of the choice of those fifths.
 
     Raises:
         NotEnoughItemsError: There are fewer than 2k pairs.
@@ -102,7 +106,7 @@ class _Moments:
     """Eigenvalues and eigenvectors of the images' covariance."""
     text: tuple[NDArray[np.float64], NDArray[np.float64]]
     cross: NDArray[np.float64]
-    """(d, e)."""
+    """(d, e) cross-covariance between the eigenvectors of both."""
 
     @classmethod
     def of(cls, pairs: FitPairs) -> _Moments:
@@ -113,15 +117,20 @@ class _Moments:
         image_values, image_vectors = np.linalg.eigh(x.T @ x / count)
         text_values, text_vectors = np.linalg.eigh(y.T @ y / count)
         return cls(
-            mean=mean, image=(image_values, image_vectors), text=(text_values, text_vectors), cross=x.T @ y / count
+            mean=mean,
+            image=(image_values, image_vectors),
+            text=(text_values, text_vectors),
+            cross=image_vectors.T @ (x.T @ y / count) @ text_vectors,
         )
 
     def solve(self, dimension: int, ridge: float) -> CcaFit:
-        image_root, text_root = _inverse_root(*self.image, ridge), _inverse_root(*self.text, ridge)
-        left, correlation, right = np.linalg.svd(image_root @ self.cross @ text_root, full_matrices=False)
+        # Between eigenvectors the inverse roots are diagonal: no product of d x d matrices for each ridge.
+        (image_values, image_vectors), (text_values, text_vectors) = self.image, self.text
+        image_root, text_root = _inverse_root(image_values, ridge), _inverse_root(text_values, ridge)
+        left, correlation, right = np.linalg.svd(image_root[:, None] * self.cross * text_root, full_matrices=False)
         correlation = correlation[:dimension]
-        image_weight = correlation[:, None] * (left[:, :dimension].T @ image_root)
-        text_weight = correlation[:, None] * (right[:dimension] @ text_root)
+        image_weight = correlation[:, None] * ((left[:, :dimension].T * image_root) @ image_vectors.T)
+        text_weight = correlation[:, None] * ((right[:dimension] * text_root) @ text_vectors.T)
         signs = fixed_signs(image_weight)
         return CcaFit(
             mean=self.mean,
@@ -133,27 +142,32 @@ class _Moments:
 
 def _chosen_ridge(pairs: FitPairs, dimension: int, *, seed: int) -> float:
     """Return the ridge by which captions left out of a fit rank their images best, by mean reciprocal rank."""
-    order = np.random.default_rng(seed).permutation(len(pairs.images))
-    judged = np.isin(np.arange(len(pairs.images)), order[: max(1, len(order) // _JUDGED_PART)])
-    if pairs.pair_count < _CHOICE_PAIRS_MIN or not judged[pairs.owners].any() or judged[pairs.owners].all():
+    count = len(pairs.images)
+    if pairs.pair_count < _CHOICE_PAIRS_MIN:
         return _RIDGE_OF_FEW
-    moments = _Moments.of(pairs.subset(~judged))
-    rest = pairs.subset(judged)
-
-    def worth(tried: float) -> float:
-        tensors = moments.solve(dimension, tried).tensors()
-        images, texts = (
-            Affine.from_tensors(tensors, modality, parts=CcaAligner.parts[modality]).apply(rest.vectors(modality))
-            for modality in Modality
-        )
-        scores = texts @ images.T
-        match = scores[np.arange(len(scores)), rest.owners][:, None]
-        return float((1.0 / (1.0 + (scores > match).sum(axis=1))).mean())
-
-    return max(_RIDGES, key=worth)
+    fifths = np.array_split(np.random.default_rng(seed).permutation(count), _FOLDS)
+    worth = np.zeros(len(_RIDGES))
+    for fifth in fifths[: math.ceil(_JUDGED_PAIRS * _FOLDS / count)]:
+        judged = np.isin(np.arange(count), fifth)
+        if judged[pairs.owners].any() and not judged[pairs.owners].all():
+            moments, rest = _Moments.of(pairs.subset(~judged)), pairs.subset(judged)
+            worth += [_reciprocal_ranks(moments.solve(dimension, tried), rest) for tried in _RIDGES]
+    return _RIDGES[int(np.argmax(worth))] if worth.any() else _RIDGE_OF_FEW
 
 
-def _inverse_root(values: NDArray[np.float64], vectors: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+def _reciprocal_ranks(fit: CcaFit, judged: FitPairs) -> float:
+    """Return the sum over captions of 1 over the rank of their image."""
+    tensors = fit.tensors()
+    images, texts = (
+        Affine.from_tensors(tensors, modality, parts=CcaAligner.parts[modality]).apply(judged.vectors(modality))
+        for modality in Modality
+    )
+    scores = texts @ images.T
+    match = scores[np.arange(len(scores)), judged.owners][:, None]
+    return float((1.0 / (1.0 + (scores > match).sum(axis=1))).sum())
+
+
+def _inverse_root(values: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
     lifted = np.maximum(values, 0.0) + ridge * max(float(values.mean()), float(np.finfo(np.float64).tiny))
-    root: NDArray[np.float64] = (vectors / np.sqrt(lifted)) @ vectors.T
+    root: NDArray[np.float64] = 1.0 / np.sqrt(lifted)
     return root
