@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import aligning, cached, embedding, filtering, gap_report, ray_path, searching
+from tests.bench import aligning, cached, embedding, few_labels, filtering, gap_report, promoting, ray_path, searching
 from tests.bench.record import Figure, append, show
 from tests.harness.mesh import start_mesh
 
@@ -20,14 +20,18 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "filtering": filtering.measure,
     "gap_report": gap_report.measure,
     "aligning": aligning.measure,
+    "promoting": promoting.measure,
     "ray_path": ray_path.measure,
 }
+
+ALONE: dict[str, Callable[[str], list[Figure]]] = {"few_labels": few_labels.measure}
+"""Too long for every run: measured only by name."""
 
 
 def main() -> int:
     """Run the benches; the exit status says only whether they ran."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=sorted(BENCHES), help="run one bench and append nothing")
+    parser.add_argument("--only", choices=sorted(BENCHES | ALONE), help="run one bench and append nothing")
     chosen = parser.parse_args().only
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder, start_mesh(Path(folder) / "data") as mesh:
@@ -40,7 +44,7 @@ def main() -> int:
         figures.append(Figure("memory at rest of `isthmus up`", f"{rest_mib:.0f} MiB"))
         for name in [chosen] if chosen else BENCHES:
             print(f"measuring {name} …", file=sys.stderr, flush=True)
-            figures += BENCHES[name](mesh.address)
+            figures += (BENCHES | ALONE)[name](mesh.address)
     show(figures)
     if chosen is None:
         append(figures)
