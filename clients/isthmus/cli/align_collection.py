@@ -43,6 +43,9 @@ def fit_collection(
 ) -> None:
     """Fit an aligner in the mesh; it is kept there."""
     with reporting(as_json=json), connect(address) as client:
+        if not method:
+            msg = "name a method with --method, or an aligner to build on with --on-top-of"
+            raise UsageError(msg)
         with share_bar() as tell:
             made = client.fit_aligner(
                 collection,
@@ -124,12 +127,12 @@ def compare_collection(
                 }
             )
         else:
-            _show_comparison(found)
+            _show_comparison(found, hubness=hubness)
         if report is not None:
             write_page(report, found.page)
 
 
-def _show_comparison(found: Comparison) -> None:
+def _show_comparison(found: Comparison, *, hubness: bool) -> None:
     """Print one row a method, and why some may not be used or could not be fitted."""
     rows: list[tuple[object, ...]] = []
     for report in found.reports:
@@ -143,7 +146,10 @@ def _show_comparison(found: Comparison) -> None:
         _tell_guard(report.method, report)
     for method, reason in found.refused.items():
         note(f"not fitted: {method}: {reason}")
-    note(f"best: {found.best}" if found.best else "no method keeps the guard")
+    if found.best:
+        note(f"best: {found.best}")
+    else:
+        note("no method keeps the guard" + ("" if hubness else "; --hubness tries each with its hubs corrected"))
 
 
 def _document(found: VerificationReport) -> dict[str, Any]:

@@ -47,6 +47,7 @@ __all__ = ["compare", "fit", "verify"]
 _ONE_SPACE: Final = "unnamed@00000000"
 _TWO_SPACES: Final = ("unnamed-image@00000000", "unnamed-text@00000000")
 _CREATED_BY: Final = "isthmus align fit"
+_RECALIBRATE: Final = "recalibrate"
 _COLUMNS: Final = ("i2t R@1", "t2i R@1", "mixed R@10", "nDCG@10", "own share", "hubness")
 
 OptionalEmbeddings = Annotated[Path | None, EMBEDDINGS]
@@ -61,9 +62,18 @@ Epsilon = Annotated[float, typer.Option(min=0.0, max=1.0, help="How far the guar
 
 
 def fit(
-    method: Annotated[str, typer.Option(metavar="M", help="identity, shift, center, standardize, procrustes, cca, …")],
+    method: Annotated[
+        str, typer.Option(metavar="M", help="identity, shift, center, standardize, procrustes, cca, …, recalibrate")
+    ] = "",
     embeddings: OptionalEmbeddings = None,
     collection: OptionalCollection = None,
+    on_top_of: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|ALIGNER",
+            help="Keep this aligner's maps and fit what lies on top; recalibrate alone means the active one's.",
+        ),
+    ] = "",
     strength: Strength = 1.0,
     dimension: Dimension = None,
     by_sigma: Annotated[bool, typer.Option("--by-sigma", help="Weigh spectral coordinates by their sigma.")] = False,
@@ -86,7 +96,10 @@ def fit(
     """Fit an aligner to four fifths of the pairs, judge it on the others, and write its artefact.
 
     Which pairs are held out follows from their keys alone, so `align verify` on the same file judges on the same ones.
+    With --on-top-of the maps of an aligner stay, its calibration and hubness correction are fitted anew, and it is what
+    the new one is judged against.
     """
+    method = method or (_RECALIBRATE if on_top_of else "")
     if collection is not None and embeddings is None:
         options = CollectionOptions(
             strength=None if strength == 1.0 else strength,
@@ -94,15 +107,20 @@ def fit(
             by_sigma=by_sigma,
             lift=lift,
             hubness=hubness,
+            on_top_of=on_top_of,
         )
         fit_collection(collection, method=method, name=name, options=options, seed=seed, address=address, json=json)
         return
     with reporting(as_json=json), numerics("`isthmus align fit`"):
         embeddings = one_file(embeddings, collection)
-        from isthmus.core.aligners import FitOptions, Label
+        from isthmus.core.aligners import Artefact, FitOptions, Label
         from isthmus.core.guard import GuardLimits
         from isthmus.core.recipe import fit_and_judge
 
+        if not method:
+            msg = "name a method with --method, or an aligner to build on with --on-top-of"
+            raise UsageError(msg)
+        base = Artefact.load(Path(on_top_of)) if on_top_of else None
         folder = out or Path(method)
         if folder.exists():
             msg = f"{folder} is there already"
@@ -112,9 +130,11 @@ def fit(
         )
         artefact, found = fit_and_judge(
             method,
-            _pairs(embeddings, image_space, text_space),
+            _pairs(embeddings, image_space, text_space, artefact=base),
             label=Label(aligner_id=name or method, created_by=_CREATED_BY, seed=seed),
             options=chosen,
+            on_top_of=base,
+            baseline=base,
             limits=GuardLimits(epsilon=epsilon),
         )
         try:

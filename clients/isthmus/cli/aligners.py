@@ -24,7 +24,18 @@ __all__ = ["app", "import_", "list_", "promote", "rollback", "show"]
 
 app = typer.Typer(help="List, fit, import and promote aligners.", no_args_is_help=True)
 
-Method = Literal["identity", "shift", "center", "standardize", "procrustes", "cca", "ridge", "spectral", "transport"]
+Method = Literal[
+    "identity",
+    "shift",
+    "center",
+    "standardize",
+    "procrustes",
+    "cca",
+    "ridge",
+    "spectral",
+    "transport",
+    "recalibrate",
+]
 AlignerName = Annotated[str, typer.Argument(metavar="ALIGNER", help="`id@revision`, or `id` for its newest revision.")]
 
 

@@ -212,4 +212,5 @@ def fit_options_message(options: FitOptions) -> common_pb2.FitOptions:
         by_sigma=options.by_sigma,
         lift=options.lift,
         hubness=options.hubness,
+        on_top_of=options.on_top_of,
     )

@@ -152,6 +152,8 @@ class FitOptions:
     """What is added to every similarity, at least 0; None adds only where it is needed. For spectral."""
     hubness: bool = False
     """Correct hubness on top, by one more component. For all methods."""
+    on_top_of: str = ""
+    """Aligner whose maps are kept; empty means the collection's active one. For recalibrate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from isthmus.alignment.ports import CollectionHead
-from isthmus.core.aligners import FITTED_METHODS, Artefact
+from isthmus.core.aligners import FITTED_METHODS, RECALIBRATE, Artefact
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["check_method", "check_spaces"]
+__all__ = ["check_base", "check_method", "check_spaces"]
 
 
 def check_method(method: str, *, field: str) -> None:
@@ -20,9 +20,24 @@ def check_method(method: str, *, field: str) -> None:
     Raises:
         InvalidArgumentError: INVALID_FIELD.
     """
-    if method not in FITTED_METHODS:
-        msg = f"{field} must be one of {', '.join(FITTED_METHODS)}"
+    if method not in (*FITTED_METHODS, RECALIBRATE):
+        msg = f"{field} must be one of {', '.join(FITTED_METHODS)} or {RECALIBRATE}"
         raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": field})
+
+
+def check_base(reference: str | None, *, method: str) -> None:
+    """Refuse an aligner to build on for a method that builds on none.
+
+    Args:
+        reference: The aligner that was named, if one was.
+        method: Asked for.
+
+    Raises:
+        InvalidArgumentError: INVALID_FIELD.
+    """
+    if reference is not None and method != RECALIBRATE:
+        msg = f"options.on_top_of: {method} keeps no aligner's maps; {RECALIBRATE} does"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "options.on_top_of"})
 
 
 def check_spaces(artefact: Artefact | None, head: CollectionHead) -> None:

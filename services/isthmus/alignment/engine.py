@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
 from isthmus.alignment.aligner_keeper import AlignerKeeper
 from isthmus.alignment.auditing import Auditor
-from isthmus.alignment.checks import check_method
+from isthmus.alignment.checks import check_base, check_method
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.fitting import FitRequest, FittedPairs, fit_pairs, raw_pairs, verify_fitted
 from isthmus.alignment.items import CollectionLoader, LoadedCollection
@@ -85,17 +85,19 @@ class AlignmentEngine:
         aligner_id: str,
         method: str,
         options: FitOptions,
+        on_top_of: str | None = None,
         min_revision: int,
         request_id: str,
-    ) -> AsyncGenerator[FitProgress, None]:
+    ) -> AsyncIterator[FitProgress]:
         """Fit an aligner to a collection's pairs, keep it, and say how far that is.
 
         Args:
             tenant: Whose collection and aligner.
             collection: What to learn from.
             aligner_id: Name of the new aligner.
-            method: One of FITTED_METHODS.
+            method: One of FITTED_METHODS, or RECALIBRATE.
             options: How it is to fit.
+            on_top_of: The aligner whose maps RECALIBRATE keeps; None takes the collection's active one.
             min_revision: Read the collection at this revision or a later one.
             request_id: The same id again for the same name gives the aligner that it brought before.
 
@@ -103,17 +105,23 @@ class AlignmentEngine:
             InvalidArgumentError: INVALID_FIELD, when the method is none that a collection can fit, or does not have
                 an option that was set.
             FailedPreconditionError: ALIGNER_SPACES_MISMATCH, NOT_ENOUGH_PAIRS or PAIRS_LEAK.
+            NotFoundError: ALIGNER_NOT_FOUND, COLLECTION_NOT_FOUND.
             ResourceExhaustedError: OVERLOADED or LIMIT_EXCEEDED.
         """
         check_method(method, field="method")
-        request = FitRequest(
-            aligner_id=aligner_id, method=method, options=options, min_pairs=self._config.fit_min_pairs_count
-        )
+        check_base(on_top_of, method=method)
         done = await self.keeper.brought_by(tenant, aligner_id, request_id)
         if done is not None:
             yield FitProgress(progress=1.0, stage="done", artefact=done)
             return
         await self.keeper.check_room(tenant, aligner_id)
+        request = FitRequest(
+            aligner_id=aligner_id,
+            method=method,
+            options=options,
+            min_pairs=self._config.fit_min_pairs_count,
+            on_top_of=None if on_top_of is None else await self.keeper.get(tenant, on_top_of),
+        )
         async with self._jobs.turn():
             yield FitProgress(progress=0.0, stage="reading")
             stream = self._reader.read(collection, min_revision=min_revision, paired_only=True)
@@ -133,7 +141,7 @@ class AlignmentEngine:
 
 def _fitted(loaded: LoadedCollection, request: FitRequest) -> FittedPairs:
     with translated():
-        return fit_pairs(raw_pairs(loaded), request)
+        return fit_pairs(raw_pairs(loaded), request, active=loaded.head.aligner)
 
 
 def _verified(fitted: FittedPairs, head: CollectionHead) -> Artefact:

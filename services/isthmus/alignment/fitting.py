@@ -27,10 +27,12 @@ class FitRequest:
 
     aligner_id: str
     method: str
-    """One of FITTED_METHODS."""
+    """One of FITTED_METHODS, or RECALIBRATE."""
     options: FitOptions
     min_pairs: int
     """Pair keys to learn from below which nothing but `identity` is fitted."""
+    on_top_of: Artefact | None = None
+    """Whose maps RECALIBRATE keeps; None takes the collection's active aligner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def raw_pairs(loaded: LoadedCollection) -> RawPairs:
     )
 
 
-def fit_pairs(pairs: RawPairs, request: FitRequest) -> FittedPairs:
+def fit_pairs(pairs: RawPairs, request: FitRequest, *, active: Artefact | None) -> FittedPairs:
     """Fit on four fifths of the pair keys; the fifth that is held out is never looked at.
 
     `identity` learns nothing but its calibration, so it is made even of a collection without pairs; it then has none.
@@ -77,11 +79,13 @@ def fit_pairs(pairs: RawPairs, request: FitRequest) -> FittedPairs:
     Args:
         pairs: Of a collection.
         request: What to fit.
+        active: The collection's aligner.
 
     Raises:
-        SpacesMismatchError: The method needs one raw space and there are two.
+        SpacesMismatchError: The method needs one raw space and there are two, or the aligner to recalibrate accepts
+            others.
         NotEnoughItemsError: There are fewer pairs than the method needs.
-        OptionError: The method does not have an option that was set.
+        OptionError: The method does not have an option that was set, or there is nothing to recalibrate.
         LeakError: One photo is among the pairs to fit on and among those held out.
     """
     label = Label(aligner_id=request.aligner_id, created_by=_CREATED_BY, seed=request.options.seed)
@@ -100,7 +104,8 @@ def fit_pairs(pairs: RawPairs, request: FitRequest) -> FittedPairs:
     if learns and count < request.min_pairs:
         msg = f"pairs: {count} to fit on, at least {request.min_pairs}; add pairs"
         raise NotEnoughItemsError(msg)
-    artefact = fit_calibrated(request.method, learned, label=label, options=request.options)
+    on_top_of = request.on_top_of or active
+    artefact = fit_calibrated(request.method, learned, label=label, options=request.options, on_top_of=on_top_of)
     enough = len(judged.paired_keys) >= PAIRS_MIN
     artefact = with_reference(artefact, learned=learned, judged=judged if enough else None, seed=request.options.seed)
     return FittedPairs(artefact=artefact, learned=learned, judged=judged if enough else None)

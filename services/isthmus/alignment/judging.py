@@ -16,7 +16,7 @@ from isthmus.alignment.pair_sample import PairSample, PairSampler
 from isthmus.alignment.ports import ItemReader, NotesWanted
 from isthmus.alignment.refusals import translated
 from isthmus.alignment.verifying import CollectionVerification, Comparison, compare_methods, verify_on
-from isthmus.core.aligners import FITTED_METHODS, Artefact, FitOptions, load_aligner
+from isthmus.core.aligners import FITTED_METHODS, RECALIBRATE, Artefact, FitOptions, load_aligner
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.details import DetailRequest
 from isthmus.core.metrics import RetrievalReport
@@ -172,7 +172,8 @@ class Judge:
 
         Args:
             collection: Its name.
-            methods: Of FITTED_METHODS; none means all of them.
+            methods: Of FITTED_METHODS, or RECALIBRATE for the maps of the active aligner; none means all of them, the
+                latter where there is one.
             min_revision: Read the collection at this revision or a later one.
             options: Of all fits.
             page: Also say it as a page for people.
@@ -185,9 +186,10 @@ class Judge:
         """
         for method in methods:
             check_method(method, field="methods")
-        chosen = tuple(dict.fromkeys(methods)) or FITTED_METHODS
         async with self._jobs.turn():
             loaded = await self._load(collection, min_revision=min_revision)
+            every = FITTED_METHODS if loaded.head.aligner is None else (*FITTED_METHODS, RECALIBRATE)
+            chosen = tuple(dict.fromkeys(methods)) or every
             subject = collection if page else ""
             return await self._jobs.run(
                 lambda stop: _compared(loaded, chosen, options, stop, subject)

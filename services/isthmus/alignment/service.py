@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
@@ -149,16 +148,16 @@ class AlignmentServicer(WatchCalls):
             aligner_id=check_name(request.aligner_id, field="aligner_id"),
             method=request.method,
             options=_options(request.options, seed=request.seed),
+            on_top_of=_reference(request.options.on_top_of) if request.options.on_top_of else None,
             min_revision=request.min_revision,
             request_id=check_request_id(request.request_id),
         )
-        async with contextlib.aclosing(steps):  # a caller that goes between two steps gives its turn back at once
-            async for step in steps:
-                yield alignment_service_pb2.AlignmentServiceFitAlignerResponse(
-                    progress=step.progress,
-                    stage=step.stage,
-                    aligner=None if step.artefact is None else self._described(step.artefact),
-                )
+        async for step in steps:
+            yield alignment_service_pb2.AlignmentServiceFitAlignerResponse(
+                progress=step.progress,
+                stage=step.stage,
+                aligner=None if step.artefact is None else self._described(step.artefact),
+            )
 
     async def AlignVectors(
         self, request: alignment_service_pb2.AlignmentServiceAlignVectorsRequest, _context: _Context

@@ -112,7 +112,7 @@ def compare_methods(
 
     Args:
         pairs: Of a collection.
-        methods: Of FITTED_METHODS.
+        methods: Of FITTED_METHODS, or RECALIBRATE, which keeps the maps of `active`.
         options: Of all fits; each method takes those that it has.
         active: The collection's aligner, which all are judged against.
         guard: What an aligner may cost the collection.
@@ -131,7 +131,9 @@ def compare_methods(
         stop.check()
         label = Label(aligner_id=method, created_by=_CREATED_BY, seed=options.seed)
         try:
-            judged[method] = fit_and_judge(method, pairs, label=label, options=options, baseline=active, limits=limits)
+            judged[method] = fit_and_judge(
+                method, pairs, label=label, options=options, on_top_of=active, baseline=active, limits=limits
+            )
         except CoreError as error:
             refused.append((method, str(error)))
     page = ""

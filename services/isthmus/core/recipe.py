@@ -99,8 +99,17 @@ class Verification:
         return document
 
 
-def fit_calibrated(method: str, learned: RawPairs, *, label: Label, options: FitOptions | None = None) -> Artefact:
+def fit_calibrated(
+    method: str,
+    learned: RawPairs,
+    *,
+    label: Label,
+    options: FitOptions | None = None,
+    on_top_of: Artefact | None = None,
+) -> Artefact:
     """Fit and calibrate; no held-out pair may be among `learned`.
+
+    Arguments are those of `isthmus.core.aligners.fit_artefact`.
 
     Raises:
         CoreError: As `isthmus.core.aligners.fit_artefact`.
@@ -115,7 +124,7 @@ def fit_calibrated(method: str, learned: RawPairs, *, label: Label, options: Fit
         fitted = calibrating = learned
     else:
         fitted, calibrating = learned.with_keys(set(keys) - apart), learned.with_keys(apart)
-    artefact = fit_artefact(method, fitted.fit_pairs(), label=label, options=options)
+    artefact = fit_artefact(method, fitted.fit_pairs(), label=label, options=options, on_top_of=on_top_of)
     calibration = _fitted_calibration(load_aligner(artefact), calibrating)
     return artefact.with_findings(calibration=calibration, report={})
 
@@ -126,6 +135,7 @@ def fit_and_judge(
     *,
     label: Label,
     options: FitOptions | None = None,
+    on_top_of: Artefact | None = None,
     baseline: Artefact | None = None,
     limits: GuardLimits | None = None,
 ) -> tuple[Artefact, Verification]:
@@ -137,7 +147,7 @@ def fit_and_judge(
         CoreError: As `fit_calibrated`, `RawPairs.split` and `verify_artefact`.
     """
     learned, judged = pairs.split()
-    artefact = fit_calibrated(method, learned, label=label, options=options)
+    artefact = fit_calibrated(method, learned, label=label, options=options, on_top_of=on_top_of)
     artefact = with_reference(artefact, learned=learned, judged=judged, seed=label.seed)
     found = verify_artefact(artefact, judged, learned=learned, baseline=baseline, limits=limits, seed=label.seed)
     return with_report(artefact, found), found

@@ -77,6 +77,7 @@ async def fit(
     aligner_id: str = "mine",
     request_id: str = "r1",
     options: FitOptions | None = None,
+    on_top_of: str | None = None,
 ) -> list[FitProgress]:
     """Fit to the end and return every step."""
     steps = engine.fit(
@@ -85,6 +86,7 @@ async def fit(
         aligner_id=aligner_id,
         method=method,
         options=options or FitOptions(),
+        on_top_of=on_top_of,
         min_revision=3,
         request_id=request_id,
     )

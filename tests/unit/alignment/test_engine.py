@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import threading
 
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ import pytest
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.core import Modality
 from isthmus.core.aligners import FITTED_METHODS, FitOptions
+from isthmus.core.aligners.reference import without_reference
 from isthmus.core.calibration import CalibrationSource
-from isthmus.core.checkpoint import checkpoint
 from isthmus.core.splits import held_out
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
@@ -116,6 +114,42 @@ async def test_the_options_of_a_fit_reach_the_method(config: AlignmentConfig, ma
     assert caught.value.reason == "INVALID_FIELD"
 
 
+async def test_the_maps_of_an_aligner_stay_under_a_new_calibration(
+    config: AlignmentConfig, make_items: MakeItems
+) -> None:
+    """Those of the active one, or of the one that is named; judged against the active one, as everything is."""
+    reader = MemoryReader(make_items())
+    engine = await started(config, reader)
+    base = (await fit(engine, method="cca", aligner_id="base"))[-1].artefact
+    other = (await fit(engine, method="ridge", aligner_id="other"))[-1].artefact
+    assert base is not None
+    assert other is not None
+    with pytest.raises(InvalidArgumentError, match="recalibrate: needs an aligner whose maps it keeps"):
+        await fit(engine, method="recalibrate")
+    reader.aligner = base
+    made = (await fit(engine, method="recalibrate", options=FitOptions(hubness=True)))[-1].artefact
+    assert made is not None
+    assert made.manifest.method == "cca"
+    assert made.manifest.settings["on_top_of"] == base.space
+    assert made.manifest.settings["hubness_neighbours"] == 10
+    assert made.manifest.report["against"] == base.space
+    assert made.manifest.calibration != base.manifest.calibration
+    for name, tensor in without_reference(base.tensors).items():
+        np.testing.assert_array_equal(made.tensors[name], tensor)
+    named = (await fit(engine, method="recalibrate", on_top_of="other", request_id="r2"))[-1].artefact
+    assert named is not None
+    assert (named.manifest.method, named.manifest.report["against"]) == ("ridge", base.space)
+    assert named.tensors.keys() == other.tensors.keys()
+    with pytest.raises(NotFoundError):
+        await fit(engine, method="recalibrate", on_top_of="nobody", request_id="r3")
+    with pytest.raises(InvalidArgumentError, match=r"options.on_top_of: cca keeps no aligner's maps") as caught:
+        await fit(engine, method="cca", on_top_of="other", request_id="r4")
+    assert caught.value.metadata["field"] == "options.on_top_of"
+    reader.image_space = reader.text_space = OTHER_SPACE
+    with pytest.raises(FailedPreconditionError, match="not of the raw spaces that the aligner accepts"):
+        await fit(engine, method="recalibrate", on_top_of="other", request_id="r5")
+
+
 async def test_a_photo_on_both_sides_of_the_split_is_refused(config: AlignmentConfig, make_items: MakeItems) -> None:
     """The same vector under two pair keys would be learned from and judged on."""
     items = make_items()
@@ -157,41 +191,6 @@ async def test_a_fit_whose_caller_goes_keeps_nothing_and_frees_its_turn(
         await watching
     assert stages[-1] == "fitting"
     assert (await fit(engine, aligner_id="next"))[-1].stage == "done"
-    with pytest.raises(NotFoundError):
-        await engine.keeper.get("acme", "gone")
-
-
-@pytest.mark.parametrize(
-    "loop", ["aligners.transport", "calibration.fit", "held_out", "gap.bootstrap", "calibration.reliability"]
-)
-async def test_a_fit_is_given_up_in_the_middle_of_whatever_it_is_at(
-    config: AlignmentConfig, make_items: MakeItems, monkeypatch: pytest.MonkeyPatch, loop: str
-) -> None:
-    """Within a stage too: the one thread there is is free for the next job at once, and nothing is kept."""
-    module = importlib.import_module(f"isthmus.core.{loop}")
-    event_loop, reached = asyncio.get_running_loop(), asyncio.Event()
-    went_on = threading.Event()
-    passed: list[str] = []
-
-    def spied() -> None:
-        """Tell that the loop is reached, and let it go on once the caller is gone."""
-        if not reached.is_set():
-            event_loop.call_soon_threadsafe(reached.set)
-            went_on.wait(20)
-        checkpoint()
-        passed.append(loop)
-
-    monkeypatch.setattr(module, "checkpoint", spied)
-    engine = await started(config, MemoryReader(make_items()))
-    watching = asyncio.create_task(fit(engine, aligner_id="gone", method="transport"))
-    await asyncio.wait_for(reached.wait(), 60)
-    watching.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await watching
-    monkeypatch.undo()
-    went_on.set()
-    assert (await fit(engine, aligner_id="next"))[-1].stage == "done"
-    assert passed == []
     with pytest.raises(NotFoundError):
         await engine.keeper.get("acme", "gone")
 

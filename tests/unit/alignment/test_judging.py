@@ -123,6 +123,21 @@ async def test_methods_are_compared_on_one_split(config: AlignmentConfig, make_i
         await engine.judge.compare("photos", ("magic",), min_revision=0, options=FitOptions())
 
 
+async def test_the_active_aligner_s_maps_are_compared_too(config: AlignmentConfig, make_items: MakeItems) -> None:
+    """Where one is active, under the name that fits them; asked for without one, the refusal says what is missing."""
+    reader = MemoryReader(make_items())
+    engine = await started(config, reader)
+    without, _ = await engine.judge.compare("photos", ("recalibrate",), min_revision=0, options=FitOptions())
+    assert [method for method, _ in without.refused] == ["recalibrate"]
+    assert "make one active" in without.refused[0][1]
+    reader.aligner = (await fit(engine, method="center"))[-1].artefact
+    found, _ = await engine.judge.compare("photos", (), min_revision=0, options=FitOptions(hubness=True))
+    methods = [one.method for one in found.judged] + [method for method, _ in found.refused]
+    assert set(methods) == {*FITTED_METHODS, "recalibrate"}
+    again = next(one for one in found.judged if one.method == "recalibrate").found
+    assert again.after != again.before
+
+
 async def test_an_evaluation_names_revision_aligner_and_calibration(
     config: AlignmentConfig, make_items: MakeItems
 ) -> None:

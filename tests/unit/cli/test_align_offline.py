@@ -11,6 +11,7 @@ import pytest
 
 from isthmus.core import canonical
 from isthmus.core.aligners import FITTED_METHODS, Artefact
+from isthmus.core.aligners.reference import without_reference
 from tests.unit.cli.conftest import Isthmus
 
 Write = Callable[..., Path]
@@ -51,6 +52,20 @@ def test_an_aligner_is_fitted_verified_and_loaded(isthmus: Isthmus, write: Write
     assert 0.0 < verified["calibration"]["ece"] < 0.1  # .02 measured
     every = isthmus("align", "verify", "--aligner", "made", "--embeddings", pairs, "--all-pairs", "--json").json()
     assert every["guard"]["n"] == 600
+
+
+def test_a_fit_on_top_of_an_aligner_keeps_its_maps(isthmus: Isthmus, write: Write, tmp_path: Path) -> None:
+    """It is judged against the aligner that it is built on, and says which that was."""
+    pairs = write()
+    base = isthmus("align", "fit", "--method", "center", "--out", "base", "--embeddings", pairs, "--json").json()
+    made = isthmus(
+        "align", "fit", "--on-top-of", "base", "--hubness", "--out", "made", "--embeddings", pairs, "--json"
+    ).json()
+    artefact = Artefact.load(tmp_path / "made")
+    assert (artefact.manifest.method, artefact.manifest.settings["on_top_of"]) == ("center", base["aligner"])
+    assert without_reference(artefact.tensors).keys() == {"image.mean", "text.mean", "hubness.image", "hubness.text"}
+    assert made["against"] == base["aligner"]
+    assert made["before"] == base["after"]
 
 
 def test_people_see_a_table_and_the_verdict(isthmus: Isthmus, write: Write) -> None:

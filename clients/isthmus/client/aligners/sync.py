@@ -81,7 +81,8 @@ class AlignerCalls(Calls):
         Args:
             collection: The collection that is learned from.
             aligner_id: Name of the new aligner.
-            method: identity, shift, center, standardize, procrustes, cca, ridge, spectral or transport.
+            method: identity, shift, center, standardize, procrustes, cca, ridge, spectral or transport; or recalibrate,
+                which keeps the maps of an aligner and fits its calibration and, when asked, its hubness correction.
             options: How it is to fit; None means the method's defaults.
             seed: Seed of every sample.
             min_revision: Fit on at least this revision; None means the newest this client wrote.

@@ -185,7 +185,9 @@ class AlignmentServiceFitAlignerRequest(_message.Message):
     aligner_id: _builtins.str
     """Required. Name of the new aligner, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     method: _builtins.str
-    """Required. identity, shift, center, standardize, procrustes, cca, ridge, spectral or transport."""
+    """Required. identity, shift, center, standardize, procrustes, cca, ridge, spectral or transport; or recalibrate, which
+    keeps the maps of an aligner and fits what lies on top: its calibration and, when asked, its hubness correction.
+    """
     min_revision: _builtins.int
     """Optional. Fit on at least this revision of the collection; 0 means the newest the searcher has."""
     seed: _builtins.int
@@ -569,7 +571,9 @@ class AlignmentServiceCompareAlignersRequest(_message.Message):
     """Optional. Also make a page with pictures for people, which takes some seconds more; off by default."""
     @_builtins.property
     def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Which methods; none means all that can be fitted. A maximum of 16."""
+        """Optional. Which methods; none means all that can be fitted, and recalibrate where an aligner is active. A maximum of
+        16.
+        """
 
     def __init__(
         self,

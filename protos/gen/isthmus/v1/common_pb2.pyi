@@ -1216,6 +1216,7 @@ class FitOptions(_message.Message):
     BY_SIGMA_FIELD_NUMBER: _builtins.int
     LIFT_FIELD_NUMBER: _builtins.int
     HUBNESS_FIELD_NUMBER: _builtins.int
+    ON_TOP_OF_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Optional. Share of the correction, in [0, 1]; unset means 1. For shift, center, standardize, procrustes, transport."""
     dimension: _builtins.int
@@ -1226,6 +1227,10 @@ class FitOptions(_message.Message):
     """Optional. What is added to every similarity, at least 0; unset adds only where it is needed. For spectral."""
     hubness: _builtins.bool
     """Optional. Correct hubness on top, by one more component; off by default. For all methods."""
+    on_top_of: _builtins.str
+    """Optional. Aligner whose maps are kept, `aligner_id@revision` or `aligner_id`; unset means the collection's active one.
+    For recalibrate.
+    """
     def __init__(
         self,
         *,
@@ -1234,10 +1239,11 @@ class FitOptions(_message.Message):
         by_sigma: _builtins.bool = ...,
         lift: _builtins.float | None = ...,
         hubness: _builtins.bool = ...,
+        on_top_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lift", b"_lift", "_strength", b"_strength", "lift", b"lift", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lift", b"_lift", "_strength", b"_strength", "by_sigma", b"by_sigma", "dimension", b"dimension", "hubness", b"hubness", "lift", b"lift", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lift", b"_lift", "_strength", b"_strength", "by_sigma", b"by_sigma", "dimension", b"dimension", "hubness", b"hubness", "lift", b"lift", "on_top_of", b"on_top_of", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lift: _TypeAlias = _typing.Literal["lift"]  # noqa: Y015
     _WhichOneofArgType__lift: _TypeAlias = _typing.Literal["_lift", b"_lift"]  # noqa: Y015

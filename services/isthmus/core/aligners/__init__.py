@@ -25,6 +25,7 @@ from isthmus.core.aligners.methods import (
     load_aligner,
 )
 from isthmus.core.aligners.pairs import FitPairs
+from isthmus.core.aligners.recalibrate import RECALIBRATE
 from isthmus.core.aligners.reference import FitReference, ProbeRecall
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "MANIFEST_MAX_BYTES",
     "MANIFEST_NAME",
     "METHODS",
+    "RECALIBRATE",
     "TENSORS_HEADER_MAX_BYTES",
     "TENSORS_MAX_BYTES",
     "TENSORS_NAME",

@@ -19,6 +19,7 @@ from isthmus.core.aligners.hubness import HUBNESS_NEIGHBOURS, HUBNESS_SAMPLE_MAX
 from isthmus.core.aligners.identity import IdentityAligner
 from isthmus.core.aligners.pairs import FitPairs
 from isthmus.core.aligners.procrustes import ProcrustesAligner, fit_procrustes
+from isthmus.core.aligners.recalibrate import RECALIBRATE, recalibrated
 from isthmus.core.aligners.ridge import RidgeAligner, fit_ridge
 from isthmus.core.aligners.shift import ShiftAligner, fit_shift
 from isthmus.core.aligners.spectral import SpectralAligner, fit_spectral
@@ -48,7 +49,7 @@ METHODS: Final[Mapping[str, type[Aligner]]] = MappingProxyType(
 )
 """Every aligner class by its name in a manifest."""
 FITTED_METHODS: Final = tuple(method for method in METHODS if method != HeadsAligner.method)
-"""Those that are fitted in numpy; `heads` are trained by `isthmus train aligner`."""
+"""Those that are fitted from nothing, in numpy; `heads` are trained by `isthmus train aligner`."""
 
 _STRENGTH_METHODS: Final = ("shift", "center", "standardize", "procrustes", "transport")
 _DIMENSION_METHODS: Final = ("cca", "spectral")
@@ -87,17 +88,25 @@ _FITTERS: Final[Mapping[str, Callable[[FitPairs, FitOptions], FitResult]]] = Map
 )
 
 
-def fit_artefact(method: str, pairs: FitPairs, *, label: Label, options: FitOptions | None = None) -> Artefact:
+def fit_artefact(
+    method: str,
+    pairs: FitPairs,
+    *,
+    label: Label,
+    options: FitOptions | None = None,
+    on_top_of: Artefact | None = None,
+) -> Artefact:
     """Fit one method to pairs.
 
     Args:
-        method: One of FITTED_METHODS.
+        method: One of FITTED_METHODS, or RECALIBRATE.
         pairs: What to fit to, never those it will be judged on.
         label: Name and origin of the artefact.
         options: None takes the defaults.
+        on_top_of: The aligner whose maps RECALIBRATE keeps.
 
     Raises:
-        OptionError: The method is unknown, or does not have an option that was set.
+        OptionError: The method is unknown, does not have an option that was set, or there is nothing to recalibrate.
         NotEnoughItemsError: There are too few pairs; says how many are needed.
         SpacesMismatchError: The method needs one raw space and there are two.
         DegreesError: The similarity graph of spectral has an item without edges.
@@ -106,7 +115,12 @@ def fit_artefact(method: str, pairs: FitPairs, *, label: Label, options: FitOpti
     chosen = options or FitOptions()
     _check_options(method, chosen)
     artefact: Artefact
-    if method == IdentityAligner.method:
+    if method == RECALIBRATE:
+        if on_top_of is None:
+            msg = f"{method}: needs an aligner whose maps it keeps; name one, or make one active"
+            raise OptionError(msg)
+        artefact = recalibrated(on_top_of, pairs, label=label)
+    elif method == IdentityAligner.method:
         artefact = IdentityAligner.fit_pairs(pairs, label=label)
     elif method == CenterAligner.method:
         artefact = CenterAligner.fit_pairs(pairs, label=label, strength=chosen.strength)
@@ -154,8 +168,8 @@ def load_aligner(artefact: Artefact) -> Aligner:
 
 
 def _check_options(method: str, options: FitOptions) -> None:
-    if method not in FITTED_METHODS:
-        msg = f"method: must be one of {', '.join(FITTED_METHODS)}"
+    if method not in (*FITTED_METHODS, RECALIBRATE):
+        msg = f"method: must be one of {', '.join(FITTED_METHODS)} or {RECALIBRATE}"
         raise OptionError(msg)
     asked = {
         "strength": (options.strength != FitOptions.strength, _STRENGTH_METHODS),
