@@ -145,6 +145,7 @@ _COUNTS = {
     "MatchPairsResponse.matches": limits.MATCH_MAX_COUNT,
     "MatchPairsResponse.errors": limits.MATCH_MAX_COUNT,
     "MatchPairsResponse.truncated_indexes": limits.MATCH_MAX_COUNT,
+    "ProposeLinksResponse.links": limits.LINKS_MESSAGE_MAX_COUNT,
     "UpsertItem.attributes": limits.ATTRIBUTES_MAX_COUNT,
     "Item.attributes": limits.ATTRIBUTES_MAX_COUNT,
     "AttributeIn.values": limits.FILTER_VALUES_MAX_COUNT,

@@ -12,9 +12,11 @@ import pytest
 import ray
 from prometheus_client.metrics import MetricWrapperBase
 
+from isthmus.v1 import gateway_service_pb2
 from tests.k8s.rendered import ROOT, Document, Rendered, render
 
 _METRIC = re.compile(r"\b((?:isthmus|ray)_[a-z0-9_]+)(?:\{([^}]*)\})?")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
 _SUFFIX = re.compile(r"_(bucket|count|sum|total)$")
 _MODULES = ("isthmus.gateway.metrics", "isthmus.runtime.base.metrics")
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
@@ -66,6 +68,20 @@ def test_the_labels_have_the_values_that_are_asked_for() -> None:
     interceptor = (ROOT / "services/isthmus/runtime/rpc/interceptor.py").read_text()
     assert 'self._service = service.rpartition(".")[2]' in interceptor
     assert 'name="gateway"' in (ROOT / "services/isthmus/gateway/service.py").read_text()
+
+
+def test_the_methods_that_are_asked_for_are_methods_of_the_service(monitored: Rendered) -> None:
+    """An alert on a method that nobody serves would stay silent for ever."""
+    services = gateway_service_pb2.DESCRIPTOR.services_by_name
+    asked = [
+        dict(_LABEL.findall(match[2] or "")) for text in _expressions(monitored) for match in _METRIC.finditer(text)
+    ]
+    named = [
+        (matchers["service"], matchers["method"]) for matchers in asked if {"service", "method"} <= matchers.keys()
+    ]
+    assert named
+    for service, method in named:
+        assert method in services[service].methods_by_name
 
 
 def test_every_alert_has_a_section_in_the_runbook_and_no_section_an_alert_that_is_gone(monitored: Rendered) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from isthmus.alignment.checks import check_spaces
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.items import CollectionLoader, LoadedCollection
-from isthmus.alignment.jobs import Jobs, StopSignal
+from isthmus.alignment.jobs import Jobs
 from isthmus.alignment.ports import ItemReader
 from isthmus.alignment.refusals import translated
 from isthmus.core.aligners import Aligner, load_aligner
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import NotEnoughItemsError
 from isthmus.core.matching import (
     AUDIT_PAIRS_MAX,
@@ -98,10 +99,10 @@ class Auditor:
                 loader.add(message)
             loaded = loader.loaded()
             check_spaces(loaded.head.aligner, loaded.head)
-            return await self._jobs.run(lambda stop: _audited(loaded, seed, terms, stop))
+            return await self._jobs.run(lambda _: _audited(loaded, seed, terms))
 
 
-def _audited(loaded: LoadedCollection, seed: int, terms: MatchTerms | None, stop: StopSignal) -> CollectionAudit:
+def _audited(loaded: LoadedCollection, seed: int, terms: MatchTerms | None) -> CollectionAudit:
     images, texts = loaded.items[Modality.IMAGE], loaded.items[Modality.TEXT]
     with translated():
         aligner = None if loaded.head.aligner is None else load_aligner(loaded.head.aligner)
@@ -115,15 +116,12 @@ def _audited(loaded: LoadedCollection, seed: int, terms: MatchTerms | None, stop
             image_keys=images.pair_keys,
             text_keys=texts.pair_keys,
             seed=seed,
-            check=stop.check,
         )
-        decided = _decided(loaded, pairs, aligner, terms or MatchTerms(), stop) if aligner and judges else None
+        decided = _decided(loaded, pairs, aligner, terms or MatchTerms()) if aligner and judges else None
     return CollectionAudit(pairs=pairs, decided=decided, loaded=loaded)
 
 
-def _decided(
-    loaded: LoadedCollection, pairs: PairAudit, aligner: Aligner, terms: MatchTerms, stop: StopSignal
-) -> PairDecisions:
+def _decided(loaded: LoadedCollection, pairs: PairAudit, aligner: Aligner, terms: MatchTerms) -> PairDecisions:
     rows = {modality: loaded.items[modality].vectors for modality in Modality}
     items = {modality: aligner.item_rows(rows[modality], modality) for modality in Modality}
     queries = {modality: aligner.query_rows(rows[modality], modality) for modality in Modality}
@@ -133,7 +131,7 @@ def _decided(
     decisions: list[Decision] = []
     probabilities = np.empty(len(pairs.image_rows))
     for start in range(0, len(probabilities), _PAIRS_AT_ONCE):
-        stop.check()
+        checkpoint()
         part = slice(start, start + _PAIRS_AT_ONCE)
         image_rows, text_rows = pairs.image_rows[part], pairs.text_rows[part]
         found = judge_pairs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,7 +88,7 @@ class AlignmentEngine:
         on_top_of: str | None = None,
         min_revision: int,
         request_id: str,
-    ) -> AsyncIterator[FitProgress]:
+    ) -> AsyncGenerator[FitProgress, None]:
         """Fit an aligner to a collection's pairs, keep it, and say how far that is.
 
         Args:

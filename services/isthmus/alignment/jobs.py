@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from isthmus.core.checkpoint import checked, checkpoint
 from isthmus.runtime.base.errors import ResourceExhaustedError
 
 __all__ = ["Jobs", "StopSignal"]
@@ -72,10 +73,19 @@ class Jobs:
             self._admitted -= 1
 
     async def run(self, work: Callable[[StopSignal], T]) -> T:
-        """Return what `work` returns, done in a thread of the pool; when the caller goes, the work is told to stop."""
+        """Return what `work` returns, done in a thread of the pool; when the caller goes, the work is told to stop.
+
+        It finds that out at the next checkpoint of the numerics it runs.
+        """
         stop = StopSignal()
+
+        def watched() -> T:
+            with checked(stop.check):
+                checkpoint()  # it may have waited for a thread for as long as its caller did for it
+                return work(stop)
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work, stop)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, watched)
         finally:
             stop.set()
 

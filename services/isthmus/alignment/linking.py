@@ -12,7 +12,7 @@ from isthmus.alignment.aligner_keeper import AlignerKeeper
 from isthmus.alignment.checks import check_spaces
 from isthmus.alignment.config import AlignmentConfig
 from isthmus.alignment.items import CollectionLoader, LoadedCollection
-from isthmus.alignment.jobs import Jobs, StopSignal
+from isthmus.alignment.jobs import Jobs
 from isthmus.alignment.ports import CollectionHead, ItemBatch, ItemReader
 from isthmus.alignment.refusals import translated
 from isthmus.core.aligners import Artefact, load_aligner
@@ -88,7 +88,7 @@ class Linker:
             artefact = chosen if chosen is not None else loaded.head.aligner
             check_spaces(artefact, loaded.head)
             _check_items(loaded)
-            return await self._jobs.run(lambda stop: _linked(loaded, artefact, terms, stop))
+            return await self._jobs.run(lambda _: _linked(loaded, artefact, terms))
 
 
 def _unpaired(batch: ItemBatch) -> ItemBatch:
@@ -120,7 +120,7 @@ def _check_items(loaded: LoadedCollection) -> None:
         )
 
 
-def _linked(loaded: LoadedCollection, artefact: Artefact | None, terms: LinkTerms, stop: StopSignal) -> CollectionLinks:
+def _linked(loaded: LoadedCollection, artefact: Artefact | None, terms: LinkTerms) -> CollectionLinks:
     images, texts = (_by_id(loaded.items[modality]) for modality in (Modality.IMAGE, Modality.TEXT))
     with translated():
         aligner = None if artefact is None else load_aligner(artefact)
@@ -130,7 +130,6 @@ def _linked(loaded: LoadedCollection, artefact: Artefact | None, terms: LinkTerm
             LinkSides.of(images[1], texts[1], aligner=aligner),
             aligner.calibration,
             terms,
-            progress=lambda _: stop.check(),
         )
     return CollectionLinks(
         image_ids=[images[0][row] for row in found.images.tolist()],

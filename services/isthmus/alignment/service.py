@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
@@ -152,12 +153,13 @@ class AlignmentServicer(WatchCalls):
             min_revision=request.min_revision,
             request_id=check_request_id(request.request_id),
         )
-        async for step in steps:
-            yield alignment_service_pb2.AlignmentServiceFitAlignerResponse(
-                progress=step.progress,
-                stage=step.stage,
-                aligner=None if step.artefact is None else self._described(step.artefact),
-            )
+        async with contextlib.aclosing(steps):  # a caller that goes between two steps gives its turn back at once
+            async for step in steps:
+                yield alignment_service_pb2.AlignmentServiceFitAlignerResponse(
+                    progress=step.progress,
+                    stage=step.stage,
+                    aligner=None if step.artefact is None else self._described(step.artefact),
+                )
 
     async def AlignVectors(
         self, request: alignment_service_pb2.AlignmentServiceAlignVectorsRequest, _context: _Context

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import OptionError
 from isthmus.core.gap import ClusterBootstrap, Corpus, gini
 from isthmus.core.gap.overlap import shared_neighbors
@@ -273,15 +274,21 @@ class _Compared:
                 if np.isinf(figures[item.other].cross_rank).all():
                     both.append((1.0, np.ones(len(weights))))  # nothing joins the modalities yet: nothing is found
                     continue
-                drawn = np.stack(
-                    [np.bincount(answers.ravel(), np.repeat(row, answers.shape[1]), count) for row in weights]
-                )
+                drawn = np.stack([_drawn_counts(answers, row, count) for row in weights])
                 both.append((float(gini(np.bincount(answers.ravel(), minlength=count))), gini(drawn)))
             values.append(both[1][0] - both[0][0])
             replicates.append(both[1][1] - both[0][1])
         growth, spread = float(np.mean(values)), np.mean(replicates, axis=0)
         # Resampling queries raises both coefficients: centre the replicates on what was measured.
         return _check("hubness growth", growth, spread - spread.mean() + growth, limit=limit, upper=True)
+
+
+def _drawn_counts(answers: NDArray[np.intp], weights: NDArray[np.float64], item_count: int) -> NDArray[np.float64]:
+    """Return (item_count,) how often each item is an answer, when (n, k) answers of n queries weigh (n,)."""
+    checkpoint()
+    repeated = np.repeat(weights, answers.shape[1])
+    counts: NDArray[np.float64] = np.bincount(answers.ravel(), repeated, item_count).astype(np.float64, copy=False)
+    return counts
 
 
 def _check(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.gap import gini
 from isthmus.core.metrics import MixedRetrieval, RecallAt, ideal_gain, top_figures_of_rows
 from isthmus.core.modality import Modality
@@ -102,6 +103,7 @@ def _judge_side(served: ServedRows, query: Modality) -> QueryFigures:
     own_neighbours, other_neighbours = np.empty((count, k), np.intp), np.empty((count, l_count), np.intp)
     step = max(1, _BLOCK_SCORES // len(is_own))
     for start in range(0, count, step):
+        checkpoint()
         rows = np.arange(start, min(start + step, count))
         asked = served.queries[query][rows]
         to_own = served.calibration.merge_scores(asked @ own_items.T, query=query, item=query)

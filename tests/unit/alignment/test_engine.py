@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from isthmus.core import Modality
 from isthmus.core.aligners import FITTED_METHODS, FitOptions
 from isthmus.core.aligners.reference import without_reference
 from isthmus.core.calibration import CalibrationSource
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.splits import held_out
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
@@ -191,6 +194,41 @@ async def test_a_fit_whose_caller_goes_keeps_nothing_and_frees_its_turn(
         await watching
     assert stages[-1] == "fitting"
     assert (await fit(engine, aligner_id="next"))[-1].stage == "done"
+    with pytest.raises(NotFoundError):
+        await engine.keeper.get("acme", "gone")
+
+
+@pytest.mark.parametrize(
+    "loop", ["aligners.transport", "calibration.fit", "held_out", "gap.bootstrap", "calibration.reliability"]
+)
+async def test_a_fit_is_given_up_in_the_middle_of_whatever_it_is_at(
+    config: AlignmentConfig, make_items: MakeItems, monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    """Within a stage too: the one thread there is is free for the next job at once, and nothing is kept."""
+    module = importlib.import_module(f"isthmus.core.{loop}")
+    event_loop, reached = asyncio.get_running_loop(), asyncio.Event()
+    went_on = threading.Event()
+    passed: list[str] = []
+
+    def spied() -> None:
+        """Tell that the loop is reached, and let it go on once the caller is gone."""
+        if not reached.is_set():
+            event_loop.call_soon_threadsafe(reached.set)
+            went_on.wait(20)
+        checkpoint()
+        passed.append(loop)
+
+    monkeypatch.setattr(module, "checkpoint", spied)
+    engine = await started(config, MemoryReader(make_items()))
+    watching = asyncio.create_task(fit(engine, aligner_id="gone", method="transport"))
+    await asyncio.wait_for(reached.wait(), 60)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    monkeypatch.undo()
+    went_on.set()
+    assert (await fit(engine, aligner_id="next"))[-1].stage == "done"
+    assert passed == []
     with pytest.raises(NotFoundError):
         await engine.keeper.get("acme", "gone")
 

@@ -65,9 +65,8 @@ def test_slices_by_an_attribute_and_by_length(verify: Verify) -> None:
     whole, summer, winter, *bands = found["slices"]
     assert summer["n"] + winter["n"] == sum(band["n"] for band in bands) == whole["n"]
     assert summer["queries"] == {"image": summer["n"], "text": summer["n"]}
-    # 3 pairs of winter are held out
-    assert (winter["too_few"], winter["n"] < 16) == (True, True)
-    assert summer["difference"]["mixed.text_query.ndcg10"]["change"] == "rises"
+    assert (winter["too_few"], winter["n"] < 16) == (True, True)  # 1 pair of winter is held out
+    assert summer["difference"]["mixed.text_query.ndcg10"]["change"] == "rises"  # +0.29 [0.23, 0.35]
     assert found["without_value"] == {"attribute": 0, "caption_length": 0}
     plain = verify("--json").json()
     assert not {"slices", "gain"} & plain.keys()
@@ -99,7 +98,7 @@ def test_a_table_of_gains(verify: Verify, tmp_path: Path) -> None:
     assert found["skipped"]["unknown_query"] == [COUNT + 1]
     assert found["rows"] + sum(map(len, found["skipped"].values())) == COUNT + 1
     gain = verify("--gains", "gains.csv", "--json").json()["gain"]["per_1000"]
-    assert gain["difference"]["change"] == "rises"  # by 561 [398, 708]: 587 to 1,148 of 1,528 possible
+    assert gain["difference"]["change"] == "rises"  # by 619 [468, 754]: 421 to 1,040 of 1,548 possible
     assert gain["difference"]["value"] == pytest.approx(gain["after"]["value"] - gain["before"]["value"])
     cost = verify("--gains", "costs.csv", "--json").json()["gain"]["per_1000"]
     assert cost["after"]["value"] == pytest.approx(-gain["after"]["value"])

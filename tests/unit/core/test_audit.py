@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 
 from isthmus.core import NotEnoughItemsError, ShapeError, canonical
 from isthmus.core.calibration import reliability
+from isthmus.core.checkpoint import checked
 from isthmus.core.matching import AUDIT_PAIRS_MIN, PairAudit, audit_pairs
 from isthmus.core.matching import audit as audit_module
 from tests.unit.core.conftest import Pairs
@@ -123,13 +124,8 @@ def test_blocks_do_not_change_the_answer(corpus: Pairs, monkeypatch: pytest.Monk
     whole = audited(corpus)
     monkeypatch.setattr(audit_module, "_BLOCK_SCORES", 1_000)
     asked: list[None] = []
-    parts = audit_pairs(
-        corpus.images,
-        corpus.texts,
-        image_keys=corpus.image_keys,
-        text_keys=corpus.text_keys,
-        check=lambda: asked.append(None),
-    )
+    with checked(lambda: asked.append(None)):
+        parts = audited(corpus)
     assert np.array_equal(np.sort(whole.text_rows), np.sort(parts.text_rows))
     whole_odds, part_odds = (found.log_odds[np.argsort(found.text_rows)] for found in (whole, parts))
     assert np.allclose(whole_odds, part_odds, atol=1e-3)

@@ -175,7 +175,7 @@ def _raw(made: Pairs) -> RawPairs:
 
 def test_an_aligner_that_helps_is_worth_more(make_pairs: MakePairs) -> None:
     """Second route: the first ten answers over everything, sorted query by query, give the same sums; it rises."""
-    pairs = _raw(make_pairs(count=300, captions=1, noise=1.2))
+    pairs = _raw(make_pairs(count=300, captions=1, noise=0.8))
     artefact, _ = fit_and_judge("center", pairs, label=Label(aligner_id="a", created_by="a test"))
     learned, judged = pairs.split()
     held_out = set(judged.ids[Modality.TEXT])
@@ -205,7 +205,7 @@ def test_an_aligner_that_helps_is_worth_more(make_pairs: MakePairs) -> None:
         first = np.argsort(-np.concatenate([to_photos[0], to_captions[0]]))[:10]
         expected.append((1.0 + row % 3) * (row in first))
     assert found.after.value == pytest.approx(1_000 * np.mean(expected))
-    # 1,060 before, 1,680 after, of 2,000 possible
+    # 865 before, 1,712 after, of 2,000 possible: +846 [567, 1,135]
     assert found.difference.change is Change.RISES
     assert found.before.value < found.after.value < found.possible
     assert found.before.low <= found.before.value <= found.before.high

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from isthmus.core.aligners.artefact import Artefact, Tensors
 from isthmus.core.aligners.base import Aligner, checked_rows, require_one_space, unit_rows
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import ArtefactError
 from isthmus.core.modality import Modality
 
@@ -94,6 +95,7 @@ class Affine:
         weight, bias = self._folded()
         aligned = np.empty((len(x), self.dimension), dtype=np.float32)
         for start in range(0, len(x), _BLOCK_ROWS):
+            checkpoint()
             block = aligned[start : start + _BLOCK_ROWS]
             np.matmul(x[start : start + _BLOCK_ROWS], weight.T, out=block)
             if bias is not None:

@@ -25,6 +25,7 @@ from scipy.special import erf
 from isthmus.core.aligners.artefact import Artefact, Tensors
 from isthmus.core.aligners.base import Aligner, checked_rows, unit_rows
 from isthmus.core.aligners.manifest import Manifest
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import ArtefactError
 from isthmus.core.modality import Modality
 
@@ -181,6 +182,7 @@ class HeadsAligner(Aligner):
         rows = checked_rows(x, head.weight.shape[1])
         aligned = np.empty((len(rows), self.dimension), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK_ROWS):
+            checkpoint()
             block = rows[start : start + _BLOCK_ROWS]
             aligned[start : start + len(block)] = unit_rows(head.apply(block), fallback=self._fallback)
         return aligned

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import ArtefactError, NotEnoughItemsError
 from isthmus.core.modality import Modality
 
@@ -109,6 +110,7 @@ class ItemOffsets:
         sample = self.samples[modality]
         found = np.empty(len(aligned), dtype=np.float32)
         for start in range(0, len(aligned), _BLOCK_ROWS):
+            checkpoint()
             scores = aligned[start : start + _BLOCK_ROWS] @ sample.T
             same = (scores >= _SAME).sum(axis=1)
             depth = min(count + int(same.max(initial=0)), scores.shape[1])

@@ -28,6 +28,7 @@ from isthmus.core.aligners.base import require_one_space
 from isthmus.core.aligners.fitted import FitResult
 from isthmus.core.aligners.pairs import FitPairs, require_pairs
 from isthmus.core.aligners.signs import fixed_signs
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import DegreesError, OptionError
 from isthmus.core.modality import Modality
 
@@ -188,6 +189,7 @@ def _gram(rows: NDArray[np.float32], root: float, degrees: NDArray[np.float64]) 
     size = rows.shape[1] + 1
     gram = np.zeros((size, size))
     for start in range(0, len(rows), _BLOCK_ROWS):
+        checkpoint()
         block = rows[start : start + _BLOCK_ROWS].astype(np.float64)
         block = np.concatenate([block, np.full((len(block), 1), root)], axis=1)
         block /= np.sqrt(degrees[start : start + _BLOCK_ROWS])[:, None]

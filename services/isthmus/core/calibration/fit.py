@@ -19,6 +19,7 @@ from isthmus.core.calibration.calibration import (
 from isthmus.core.calibration.estimate import SAMPLE_MINIMUM, best_impostors
 from isthmus.core.calibration.pair_curve import fit_pair_curve
 from isthmus.core.calibration.thresholds import AcceptThresholds, Impostor, conformal_thresholds
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.keys import key_codes
 from isthmus.core.modality import Modality
@@ -97,6 +98,7 @@ def fit_calibration(
     lines: dict[tuple[Modality, Modality], tuple[float, float]] = {}
     # Across the modalities first: those lines must exist, the others may have to borrow them.
     for query, item in sorted(MODALITY_PAIRS, key=lambda pair: pair[0] is pair[1]):
+        checkpoint()
         scores, matches = _candidates(query, item, sides=sides)
         if matches.sum() >= _MATCHES_MINIMUM:
             location, scale = standard[query, item]
@@ -139,6 +141,7 @@ class _Sides:
 
 def _best_impostors(query: Modality, item: Modality, *, sides: _Sides, count: int) -> NDArray[np.float64]:
     """Return the scores of the best impostors among `count` items, evenly spread over all."""
+    checkpoint()
     rows = {m: np.linspace(0, len(sides.items[m]) - 1, count).astype(np.intp) for m in (query, item)}
     best = best_impostors(
         sides.queries[query][rows[query]],
@@ -177,6 +180,7 @@ def _pair_scores(
     looked_at = set(np.linspace(0, image_count - 1, min(image_count, _STRANGER_ROWS)).astype(np.intp).tolist())
     matches, strangers, best = [], [], []
     for rows in _blocks(image_count):
+        checkpoint()
         scores = calibration.pair_scores(
             sides.queries[Modality.IMAGE][rows] @ sides.items[Modality.TEXT].T,
             sides.items[Modality.IMAGE][rows] @ sides.queries[Modality.TEXT].T,
@@ -200,6 +204,7 @@ def _candidates(
     scores: list[NDArray[np.float64]] = []
     matches: list[NDArray[np.bool_]] = []
     for rows in _blocks(len(sides.queries[query])):
+        checkpoint()
         block = (sides.queries[query][rows] @ sides.items[item].T).astype(np.float64)
         if query is item:
             block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration.calibration import Calibration
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.keys import key_codes
 from isthmus.core.modality import Modality
@@ -113,6 +114,7 @@ def answer_reliability(
         best = np.empty((count, places))
         match = np.empty((count, places), dtype=bool)
         for start in range(0, count, _BLOCK_ROWS):
+            checkpoint()
             rows = slice(start, min(start + _BLOCK_ROWS, count))
             scores = queries[query][rows] @ items[query.other].T
             first = np.argpartition(-scores, places - 1, axis=1)[:, :places]

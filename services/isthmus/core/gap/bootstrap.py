@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.gap.corpus import Corpus
 from isthmus.core.modality import Modality
 
@@ -125,6 +126,7 @@ class ClusterBootstrap:
         """Yield how often each cluster was drawn, a few replicates at a time: all of them as floats would be large."""
         drawn = self._drawn[:replicate_count]
         for start in range(0, len(drawn), _BLOCK_REPLICATES):
+            checkpoint()
             yield drawn[start : start + _BLOCK_REPLICATES].astype(np.float64)
 
     def _per_cluster(self, values: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
@@ -158,6 +160,7 @@ def _draws(cluster_count: int, *, seed: int, replicate_count: int) -> NDArray[np
     rng = np.random.default_rng(seed)
     counts = np.empty((replicate_count, cluster_count), dtype=np.uint8)
     for replicate in counts:
+        checkpoint()
         drawn = rng.integers(0, cluster_count, size=cluster_count)
         # How often one key is drawn is a Poisson count of mean 1: 255 is never reached.
         replicate[:] = np.bincount(drawn, minlength=cluster_count)

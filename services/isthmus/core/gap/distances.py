@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.gap.bootstrap import ClusterBootstrap, Figure, percentile_figure
 from isthmus.core.gap.corpus import Corpus
 from isthmus.core.gap.result import MeasureResult
@@ -44,6 +45,7 @@ def _chi_square(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.fl
     distances = np.empty((len(x), len(y)))
     y_size = np.abs(y) + _TINY
     for start in range(0, len(x), _BLOCK_ROWS):
+        checkpoint()
         rows = x[start : start + _BLOCK_ROWS, None]
         terms = rows - y
         np.square(terms, out=terms)

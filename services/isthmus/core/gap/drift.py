@@ -23,6 +23,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.sampling import keyed_sample
 
@@ -197,6 +198,7 @@ class _Keyed:
     @classmethod
     def of(cls, rows: NDArray[np.floating[Any]], keys: NDArray[np.str_], *, only: NDArray[np.str_]) -> _Keyed:
         """Return the rows of some keys."""
+        checkpoint()
         wanted = np.flatnonzero(np.isin(keys, only))
         _, owners, counts = np.unique(keys[wanted], return_inverse=True, return_counts=True)
         order = wanted[np.argsort(owners, kind="stable")]
@@ -204,6 +206,7 @@ class _Keyed:
 
     def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mean of (n, p) `values` over the rows of each key, (K, p)."""
+        checkpoint()
         summed: NDArray[np.float64] = np.add.reduceat(values, self.starts, axis=0)
         return summed / self.counts[:, None]
 
@@ -224,6 +227,7 @@ class _Summary:
         along = centred @ directions.T.astype(np.float64)
         total, squares = np.zeros(rank * rank + 1), 0.0
         for first in range(0, count, _BLOCK_KEYS):
+            checkpoint()
             starts = keyed.starts[first : first + _BLOCK_KEYS]
             counts = keyed.counts[first : first + _BLOCK_KEYS]
             rows = slice(int(starts[0]), int(starts[-1] + counts[-1]))
@@ -244,6 +248,7 @@ def _directions(keyed: _Keyed) -> NDArray[np.float32]:
     weighted = (keyed.rows - keyed.means(keyed.rows).mean(axis=0)) / np.sqrt(np.repeat(keyed.counts, keyed.counts))[
         :, None
     ]
+    checkpoint()
     dimension = weighted.shape[1]
     rank = min(CLOUD_RANK, dimension, len(keyed.counts) - 1)
     _, vectors = scipy.linalg.eigh(weighted.T @ weighted, subset_by_index=(dimension - rank, dimension - 1))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.gap.corpus import Corpus
 from isthmus.core.metrics import TOP_DEPTH, ideal_gain, top_figures
 from isthmus.core.modality import Modality
@@ -114,6 +115,7 @@ def own_neighbors(vectors: NDArray[np.float32], *, k: int = NEIGHBOR_COUNT) -> N
 def _blocks(queries: int, items: int) -> Iterator[slice]:
     step = max(1, _BLOCK_SCORES // items)
     for start in range(0, queries, step):
+        checkpoint()
         yield slice(start, min(start + step, queries))
 
 

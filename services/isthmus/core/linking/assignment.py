@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
+from isthmus.core.checkpoint import checkpoint
+
 __all__ = ["BLOCK_ITEMS", "assign"]
 
 BLOCK_ITEMS: Final = 8_192
@@ -51,6 +53,7 @@ def assign(
         links = waiting.pop()
         links = links[~(taken_images[images[links]] | taken_texts[texts[links]])]
         for block in _components(images, texts, links):
+            checkpoint()
             items = len(np.unique(images[block])) + len(np.unique(texts[block]))
             if items <= block_items or len(block) == 1:
                 found = block[_solved(images[block], texts[block], weights[block])]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import ShapeError
 from isthmus.core.matching import PairSides
 from isthmus.core.modality import Modality
@@ -148,6 +149,7 @@ def candidate_graph(
     best = np.empty((0, text_count))  # running best of each text, one column a text
     best_rows = np.empty((0, text_count), dtype=np.int64)
     for start in range(0, image_count, rows_a_block):
+        checkpoint()
         rows = slice(start, min(start + rows_a_block, image_count))
         scores = sides.log_odds(rows, calibration)
         depth = min(count, text_count)

@@ -2,8 +2,8 @@
 
 A pair's own odds say how it looks by itself. With several candidates they compete: two that look equally good cannot
 both be right. For links e with odds o_e, of which no two may share an item, P(set) is proportional to the product of
-the set's odds (a monomer-dimer model). Its marginals by belief propagation (Zdeborová and Mézard 2006, "The number of
-matchings in random graphs", eq. 7-9):
+the set's odds (a monomer-dimer model). Its marginals by belief propagation (after Zdeborová and Mézard 2006, "The
+number of matchings in random graphs"):
 
     a_e = 1 / (1 + sum of o_f b_f over the other links f of e's image)
     b_e = 1 / (1 + sum of o_f a_f over the other links f of e's text)
@@ -24,6 +24,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from isthmus.core.checkpoint import checkpoint
 
 __all__ = ["one_sided", "two_sided"]
 
@@ -81,6 +83,7 @@ def two_sided(
     to_image = np.ones_like(log_odds)
     shift = 0.0
     for _ in range(_ROUNDS_MAX):
+        checkpoint()
         odds = _odds(log_odds + shift)
         before, shift_before = to_text, shift
         to_text = _freedom(odds * to_image, images)

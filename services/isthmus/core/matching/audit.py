@@ -24,13 +24,14 @@ All of it is a reconstruction for paired embeddings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
 from isthmus.core.keys import key_codes
 from isthmus.core.modality import Modality
@@ -89,7 +90,6 @@ def audit_pairs(
     image_keys: Sequence[str | None],
     text_keys: Sequence[str | None],
     seed: int = 0,
-    check: Callable[[], None] = lambda: None,
 ) -> PairAudit:
     """Order the pairs of equal pair keys by how little speaks for them.
 
@@ -99,7 +99,6 @@ def audit_pairs(
         image_keys: n pair keys; None or empty where an image has none: it is a stranger to all.
         text_keys: m pair keys.
         seed: Of the planted items, at least 0.
-        check: Called between blocks of work; raises to stop.
 
     Raises:
         ShapeError: Lengths or dimensions do not agree, or there are more than 2,000,000 pairs.
@@ -119,7 +118,7 @@ def audit_pairs(
         raise ShapeError(msg)
     image_rows, text_rows = _pairs(codes[Modality.IMAGE], codes[Modality.TEXT])
     reach = {
-        (near, far): _reach(rows[near], rows[far], codes[near], codes[far], same=near is far, check=check)
+        (near, far): _reach(rows[near], rows[far], codes[near], codes[far], same=near is far)
         for near in Modality
         for far in Modality
     }
@@ -282,12 +281,11 @@ def _reach(
     item_codes: NDArray[np.int64],
     *,
     same: bool,
-    check: Callable[[], None],
 ) -> _Reach:
     strangers, anybody = np.zeros(len(queries)), np.zeros(len(queries))
     nearest = np.full(len(queries), -1, dtype=np.intp)
     for part in _blocks(len(queries), len(items)):
-        check()
+        checkpoint()
         scores = queries[part] @ items.T
         if same:
             scores[np.arange(len(scores)), np.arange(part.start, part.stop)] = -np.inf

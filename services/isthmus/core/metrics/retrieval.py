@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.metrics.ranking import ideal_gain, top_figures_of_rows
 from isthmus.core.metrics.reports import MixedRetrieval, RecallAt
 from isthmus.core.modality import Modality
@@ -91,6 +92,7 @@ def mixed_retrieval(
 def _blocks(queries: int, items: int) -> Iterator[slice]:
     step = max(1, _BLOCK_SCORES // max(items, 1))
     for start in range(0, queries, step):
+        checkpoint()
         yield slice(start, min(start + step, queries))
 
 
