@@ -148,6 +148,7 @@ _COUNTS = {
     "ProposeLinksResponse.links": limits.LINKS_MESSAGE_MAX_COUNT,
     "UpsertItem.attributes": limits.ATTRIBUTES_MAX_COUNT,
     "Item.attributes": limits.ATTRIBUTES_MAX_COUNT,
+    "SearchRequest.exclude_ids": limits.EXAMPLES_MAX_COUNT,
     "AttributeIn.values": limits.FILTER_VALUES_MAX_COUNT,
     "FilterList.filters": limits.FILTER_MAX_COUNT,
 }

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from isthmus.core.modality import Modality
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.model import NewItem
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.filters import Filter
 from tests.unit.index.filter_model import attributes, filters, holds
 from tests.unit.index.support import (
@@ -45,7 +46,15 @@ _operation = st.one_of(
     st.tuples(
         st.just("search"),
         st.tuples(
-            _modalities, st.one_of(st.none(), _modalities), st.integers(1, 50), st.one_of(st.none(), filters, filters)
+            _modalities,
+            st.one_of(st.none(), _modalities),
+            st.integers(1, 50),
+            st.one_of(st.none(), filters, filters),
+            st.builds(
+                AnswerTerms,
+                exclude_ids=st.lists(st.sampled_from(_IDS), max_size=4).map(tuple),
+                one_per_pair_key=st.booleans(),
+            ),
         ),
     ),
     st.tuples(st.just("get"), _ids),
@@ -98,7 +107,13 @@ async def _mesh() -> AsyncIterator[_Mesh]:
 
 
 async def _check_search(
-    mesh: _Mesh, model: Model, query: Modality, wanted: Modality | None, top_k: int, where: Filter | None = None
+    mesh: _Mesh,
+    model: Model,
+    query: Modality,
+    wanted: Modality | None,
+    top_k: int,
+    where: Filter | None = None,
+    terms: AnswerTerms | None = None,
 ) -> None:
     vector = vectors(7, 1)
     result = await mesh.searcher.search(
@@ -110,6 +125,7 @@ async def _check_search(
         top_k=top_k,
         item_modality=wanted,
         where=where,
+        terms=terms,
         min_revision=model.revision,
     )
     assert result.revision == model.revision
@@ -120,6 +136,8 @@ async def _check_search(
     if where is not None:
         held = {item_id for item_id, (item, _) in model.items.items() if holds(where, item.attributes)}
         expected = {item_id: score for item_id, score in expected.items() if item_id in held}
+    if terms is not None:
+        expected = _answers(model, expected, terms)
     # Below 64 items a modality nothing is calibrated: the mixed order is that of the cosine.
     best = sorted(expected.values(), reverse=True)[:top_k]
     np.testing.assert_allclose([neighbor.score for neighbor in found], best, atol=1e-5)
@@ -128,6 +146,22 @@ async def _check_search(
         assert abs(expected[neighbor.item.id] - neighbor.score) < 1e-5
         item, _ = model.items[neighbor.item.id]
         assert (neighbor.item.modality, neighbor.item.pair_key) == (item.modality, item.pair_key)
+
+
+def _answers(model: Model, scores: dict[str, float], terms: AnswerTerms) -> dict[str, float]:
+    """Return what is left of items with their scores: the specification."""
+    left: dict[str, float] = {}
+    keys: set[str] = set()
+
+    def place(item_id: str) -> tuple[float, bool, str]:
+        return -scores[item_id], model.items[item_id][0].modality is Modality.TEXT, item_id
+
+    for item_id in sorted(scores.keys() - set(terms.exclude_ids), key=place):
+        key = model.items[item_id][0].pair_key
+        if not (terms.one_per_pair_key and key in keys):
+            left[item_id] = scores[item_id]
+        keys |= {key} - {""}
+    return left
 
 
 async def _check_get(mesh: _Mesh, model: Model, ids: list[str]) -> None:

@@ -12,7 +12,7 @@ from isthmus.cli.local import read_bytes
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import note, percent, print_json, print_table, table
 from isthmus.cli.where import WhereError, parse_where
-from isthmus.client import AnyModality, Filter, Neighbor, SearchResult
+from isthmus.client import AnyModality, Filter, GroupBy, Neighbor, SearchResult
 
 __all__ = ["search"]
 
@@ -33,6 +33,10 @@ def search(
             '\'price < 10 and color in ("red", "blue")\'; also or, not, startswith, exists and parentheses.',
         ),
     ] = None,
+    group_by: Annotated[
+        GroupBy | None,
+        typer.Option(help="pair_key: answer once for all items that share a pair key, with the best of them."),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=1000, help="How many neighbours.")] = 10,
     address: Address = None,
     json: Json = False,
@@ -52,10 +56,13 @@ def search(
             item_id=item,
             modality=modality,
             where=wanted,
+            group_by=group_by,
             top_k=top_k,
         )
         if json:
-            print_json({"collection": collection, "query": given, "where": where, **_document(found)})
+            print_json(
+                {"collection": collection, "query": given, "where": where, "group_by": group_by, **_document(found)}
+            )
         else:
             _show(found)
 

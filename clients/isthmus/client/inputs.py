@@ -15,6 +15,7 @@ __all__ = [
     "FitOptions",
     "Gain",
     "GainOptions",
+    "GroupBy",
     "GuardLimits",
     "ImageLike",
     "Input",
@@ -30,6 +31,8 @@ Modality = Literal["image", "text"]
 """What an item is made of."""
 AnyModality = Literal["image", "text", "any"]
 """What a search may answer with."""
+GroupBy = Literal["pair_key"]
+"""What makes several items one answer."""
 Truncation = Literal["flag", "refuse"]
 """What to do with a text longer than the model's context: cut it and say so, or refuse it."""
 AttributeValue: TypeAlias = str | int | float | bool

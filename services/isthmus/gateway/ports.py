@@ -25,6 +25,7 @@ from isthmus.gateway.domain import (
     UpsertDraft,
     UpsertReceipt,
 )
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.filters import Filter
 
 __all__ = ["AlignmentPort", "EncoderPort", "SearchPort", "WriterPort"]
@@ -90,8 +91,9 @@ class SearchPort(Protocol):
         item_modality: Modality | None,
         min_revision: int,
         where: Filter | None = None,
+        terms: AnswerTerms | None = None,
     ) -> Found:
-        """Search up to 256 queries of one modality, among the items that `where` holds for."""
+        """Search up to 256 queries of one modality, among the items that `where` holds for, for what `terms` say."""
         ...
 
     async def get_vectors(

@@ -14,9 +14,9 @@ from isthmus.gateway.embedder import Embedder
 from isthmus.gateway.metrics import SEARCH_SECONDS
 from isthmus.gateway.ports import SearchPort
 from isthmus.gateway.validation import GivenVector
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import IsthmusError, NotFoundError
 from isthmus.runtime.base.filters import Filter
-from isthmus.runtime.base.limits import TOP_K_MAX_COUNT
 
 __all__ = ["ItemQuery", "SearchAnswer", "SearchCommand", "Seeker"]
 
@@ -46,6 +46,7 @@ class SearchCommand:
         item_modality: Modality of the answers; None means any.
         min_revision: Answer from at least this revision.
         where: What must hold of the answers' attributes; None means nothing.
+        one_per_pair_key: Of items that share a pair key answer only with the best.
     """
 
     collection: str
@@ -54,6 +55,7 @@ class SearchCommand:
     item_modality: Modality | None = None
     min_revision: int = 0
     where: Filter | None = None
+    one_per_pair_key: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,29 +114,27 @@ class Seeker:
         """
         stages = Stages()
         query = await self._query(command, stages)
-        own_id = command.query.item_id if isinstance(command.query, ItemQuery) else None
-        # The item itself is the best answer to itself: ask for one more and leave it out.
-        wanted = command.top_k if own_id is None else min(command.top_k + 1, TOP_K_MAX_COUNT)
+        # An item would be the best answer to itself.
+        own_ids = (command.query.item_id,) if isinstance(command.query, ItemQuery) else ()
         started_s = time.monotonic()
         found = await self._searcher.search(
             command.collection,
             [query.row],
             modality=query.modality,
             space=query.space,
-            top_k=wanted,
+            top_k=command.top_k,
             item_modality=command.item_modality,
             min_revision=query.min_revision,
             where=command.where,
+            terms=AnswerTerms(exclude_ids=own_ids, one_per_pair_key=command.one_per_pair_key),
         )
         SEARCH_SECONDS.observe(time.monotonic() - started_s)
         stages.align_micros += found.align_micros
         stages.search_micros += found.search_micros
         (neighbors,) = found.neighbors
-        if own_id is not None:
-            neighbors = [neighbor for neighbor in neighbors if neighbor.item_id != own_id]
         asked_cache = isinstance(command.query, Content)
         return SearchAnswer(
-            neighbors=neighbors[: command.top_k],
+            neighbors=neighbors,
             revision=found.revision,
             space=found.space,
             calibration=found.calibration,

@@ -29,7 +29,9 @@ from isthmus.gateway.messages import (
     rows_message,
 )
 from isthmus.gateway.offload import Offload
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.filters import Filter
+from isthmus.runtime.rpc.answer_terms import set_answer_terms
 from isthmus.runtime.rpc.channel import call, stream
 from isthmus.runtime.rpc.filters import filter_message
 from isthmus.runtime.rpc.matching import terms_message
@@ -101,8 +103,9 @@ class SearchBackend:
         item_modality: Modality | None,
         min_revision: int,
         where: Filter | None = None,
+        terms: AnswerTerms | None = None,
     ) -> Found:
-        """Search up to 256 queries of one modality, among the items that `where` holds for."""
+        """Search up to 256 queries of one modality, among the items that `where` holds for, for what `terms` say."""
         request = index_search_service_pb2.SearchRequest(
             collection=collection,
             modality=modality_message(modality),
@@ -113,6 +116,8 @@ class SearchBackend:
             min_revision=min_revision,
             filter=None if where is None else filter_message(where),
         )
+        if terms is not None:
+            set_answer_terms(request, terms)
         answer = await call(self.stub.Search, request, backend="index_search")
         return await self._offload.run(partial(_found, answer), count=len(rows) * top_k // _NEIGHBORS_AN_ENTRY)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration, CalibrationSource
 from isthmus.core.modality import Modality
+from isthmus.index.merging import Candidates, Merged, first_of_each, merge
 from isthmus.index.metrics import ALIGN_SECONDS, SEARCH_SECONDS
 from isthmus.index.model import Neighbor, SearchResult
 from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Snapshot
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
@@ -25,27 +28,10 @@ __all__ = ["joined", "rank_snapshot", "search_snapshot"]
 _SPARE_MAX_COUNT: Final = 1_024
 """Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
 as their rows lie."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """The best of one modality for each query, best first.
-
-    Attributes:
-        modality: Of the items.
-        scores: (n, k) float32 cosines; -inf where there is no candidate.
-        parts: (n, k) which segment.
-        rows: (n, k) which row of it.
-        merge_scores: (n, k) float64, what modalities are merged by.
-        probabilities: (n, k) float64, or None.
-    """
-
-    modality: Modality
-    scores: NDArray[np.float32]
-    parts: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    merge_scores: NDArray[np.float64]
-    probabilities: NDArray[np.float64] | None
+_DEPTH_GROWTH: Final = 4
+"""So many times as many candidates are fetched where those at hand make too few answers."""
+_CANDIDATES_MAX_COUNT: Final = 262_144
+"""Candidates of all queries together that are held at a time; one query may need more."""
 
 
 def search_snapshot(
@@ -57,10 +43,18 @@ def search_snapshot(
     top_k: int,
     item_modality: Modality | None,
     where: Filter | None = None,
+    terms: AnswerTerms | None = None,
 ) -> SearchResult:
     """Find the nearest items of each query for a caller, and export how long that took. As `rank_snapshot`."""
     found = rank_snapshot(
-        snapshot, queries, modality=modality, space=space, top_k=top_k, item_modality=item_modality, where=where
+        snapshot,
+        queries,
+        modality=modality,
+        space=space,
+        top_k=top_k,
+        item_modality=item_modality,
+        where=where,
+        terms=terms,
     )
     ALIGN_SECONDS.observe(found.align_s)
     SEARCH_SECONDS.observe(found.search_s)
@@ -76,6 +70,7 @@ def rank_snapshot(
     top_k: int,
     item_modality: Modality | None,
     where: Filter | None = None,
+    terms: AnswerTerms | None = None,
 ) -> SearchResult:
     """Find the nearest items of each query.
 
@@ -87,6 +82,7 @@ def rank_snapshot(
         top_k: Neighbours a query.
         item_modality: Of the answers; None means any.
         where: What must hold of the answers; None means nothing.
+        terms: What answers are made of; None means whatever is nearest.
 
     Raises:
         FailedPreconditionError: SPACE_MISMATCH, or NO_ALIGNER with the command that mends it in the metadata.
@@ -99,11 +95,8 @@ def rank_snapshot(
     # One modality by itself needs no calibration, but a fitted one also tells a probability.
     needed = len(wanted) > 1 or snapshot.calibration.source is CalibrationSource.FITTED
     calibration = snapshot.calibration if needed else Calibration.default()
-    found = [
-        _calibrated(_best_of(snapshot.segments[item], aligned, top_k, where), calibration, query=modality, item=item)
-        for item in wanted
-    ]
-    neighbors = tuple(_merge(snapshot, found, query, top_k) for query in range(len(queries)))
+    asked = _Asked(snapshot, aligned, modality, wanted, calibration, where, terms or AnswerTerms())
+    neighbors = tuple(asked.neighbors(top_k))
     searched_s = time.perf_counter()
     return SearchResult(
         neighbors=neighbors,
@@ -141,22 +134,73 @@ def _wanted_modalities(
     return wanted
 
 
-def _calibrated(
-    best: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]],
-    calibration: Calibration,
-    *,
-    query: Modality,
-    item: Modality,
-) -> _Candidates:
-    scores, parts, rows = best
-    return _Candidates(
-        modality=item,
-        scores=scores,
-        parts=parts,
-        rows=rows,
-        merge_scores=calibration.merge_scores(scores, query=query, item=item),
-        probabilities=calibration.probabilities(scores, query=query, item=item),
-    )
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What structures are asked with, and what makes the scores of two modalities comparable.
+
+    Attributes:
+        snapshot: What is searched.
+        rows: (n, d) float32 aligned queries.
+        modality: Of the queries.
+        wanted: Modalities of the answers.
+        calibration: Of the merge.
+        where: What must hold of the answers; None means nothing.
+        terms: What answers are made of.
+    """
+
+    snapshot: Snapshot
+    rows: NDArray[np.float32]
+    modality: Modality
+    wanted: tuple[Modality, ...]
+    calibration: Calibration
+    where: Filter | None
+    terms: AnswerTerms
+
+    def neighbors(self, top_k: int) -> list[tuple[Neighbor, ...]]:
+        """Return the answers to each query.
+
+        Where only the best of each pair key counts, more candidates are fetched until there are as many answers as are
+        wanted, or no more items.
+        """
+        parts = {modality: self._parts(modality) for modality in self.wanted}
+        answers: list[tuple[Neighbor, ...]] = [()] * len(self.rows)
+        waiting, depth = np.arange(len(self.rows)), top_k * (_DEPTH_GROWTH if self.terms.one_per_pair_key else 1)
+        while len(waiting):
+            short = []
+            # All at once while the answers are as many as the candidates; else no more than memory has room for.
+            size = max(1, _CANDIDATES_MAX_COUNT // depth) if depth > top_k else len(waiting)
+            for start in range(0, len(waiting), size):
+                queries = waiting[start : start + size]
+                found = [self._candidates(parts[modality], queries, modality, depth) for modality in self.wanted]
+                for place, query in enumerate(queries.tolist()):
+                    merged = merge(found, place, depth)
+                    chosen = merged.chosen(first_of_each(merged.pair_keys())) if self.terms.one_per_pair_key else merged
+                    if len(chosen) < top_k and len(merged) == depth:
+                        short.append(query)
+                    else:
+                        answers[query] = tuple(
+                            _neighbor(self.snapshot, chosen, at) for at in range(min(top_k, len(chosen)))
+                        )
+            waiting, depth = np.array(short, dtype=np.int64), depth * _DEPTH_GROWTH
+        return answers
+
+    def _parts(self, modality: Modality) -> tuple[LiveSegment, ...]:
+        parts = self.snapshot.segments[modality]
+        excluded = self.terms.exclude_ids
+        return tuple(part.without(part.find(excluded)) for part in parts) if excluded else parts
+
+    def _candidates(
+        self, parts: Sequence[LiveSegment], queries: NDArray[np.int64], modality: Modality, depth: int
+    ) -> Candidates:
+        scores, numbers, rows = _best_of(parts, self.rows[queries], depth, self.where)
+        return Candidates(
+            parts=parts,
+            scores=scores,
+            numbers=numbers,
+            rows=rows,
+            merge_scores=self.calibration.merge_scores(scores, query=self.modality, item=modality),
+            probabilities=self.calibration.probabilities(scores, query=self.modality, item=modality),
+        )
 
 
 def _best_of(
@@ -205,29 +249,16 @@ def _contested(scores: NDArray[np.float32], top_k: int, count: int) -> bool:
     return bool(((scores[:, top_k - 1] == last) & (last > -np.inf)).any())
 
 
-def _merge(snapshot: Snapshot, found: Sequence[_Candidates], query: int, top_k: int) -> tuple[Neighbor, ...]:
-    """Merge the candidates of one query; each list is sorted by a score that its merge score only stretches."""
-    merge_scores = np.concatenate([candidates.merge_scores[query] for candidates in found])
-    first_width = found[0].scores.shape[1]
+def _neighbor(snapshot: Snapshot, merged: Merged, place: int) -> Neighbor:
     # A cosine leaves [-1, 1] only because canonical rows have unit norm within float16 rounding.
     is_offset = snapshot.aligner is not None and snapshot.aligner.corrects_hubness
-    neighbors: list[Neighbor] = []
-    for position in np.argsort(-merge_scores, kind="stable")[:top_k].tolist():
-        candidates, place = (found[0], position) if position < first_width else (found[1], position - first_width)
-        score = float(candidates.scores[query, place])
-        if score == -np.inf:
-            break
-        part = snapshot.segments[candidates.modality][int(candidates.parts[query, place])]
-        probabilities = candidates.probabilities
-        neighbors.append(
-            Neighbor(
-                item=snapshot.item(part.segment, int(candidates.rows[query, place])),
-                score=score if is_offset else min(1.0, max(-1.0, score)),
-                calibrated_score=float(merge_scores[position]),
-                probability=None if probabilities is None else float(probabilities[query, place]),
-            )
-        )
-    return tuple(neighbors)
+    score, probability = float(merged.scores[place]), float(merged.probabilities[place])
+    return Neighbor(
+        item=snapshot.item(merged.parts[int(merged.numbers[place])].segment, int(merged.rows[place])),
+        score=score if is_offset else min(1.0, max(-1.0, score)),
+        calibrated_score=float(merged.merge_scores[place]),
+        probability=None if math.isnan(probability) else probability,
+    )
 
 
 def joined(answers: Sequence[SearchResult]) -> SearchResult:

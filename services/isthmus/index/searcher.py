@@ -33,6 +33,7 @@ from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
 from isthmus.index.stored_rows import fill_embeddings, take_rows
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -83,6 +84,7 @@ class SearcherEngine:
         top_k: int,
         item_modality: Modality | None = None,
         where: Filter | None = None,
+        terms: AnswerTerms | None = None,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -97,6 +99,7 @@ class SearcherEngine:
             top_k: Neighbours a query, 1 to 1,000.
             item_modality: Of the answers; None means any, merged by calibrated score.
             where: What must hold of the answers; None means nothing.
+            terms: What answers are made of; None means whatever is nearest.
             min_revision: Answer from at least this revision.
             timeout_s: Time the caller has left; None means for ever.
 
@@ -121,6 +124,7 @@ class SearcherEngine:
             top_k=top_k,
             item_modality=item_modality,
             where=where,
+            terms=terms,
         )
         parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
         answers = await asyncio.gather(*(self._pool.run(partial(ask, part), deadline_s=deadline_s) for part in parts))
@@ -132,6 +136,7 @@ class SearcherEngine:
             top_k=top_k,
             item_modality=item_modality,
             where=where,
+            terms=terms,
             is_idle=self._pool.idle_threads > 0,
         )
         return answers[0] if len(answers) == 1 else joined(answers)

@@ -94,6 +94,11 @@ class Segment:
         return flat.reshape(self.rows, self._index.d)
 
     @property
+    def pair_keys(self) -> pa.StringArray:
+        """(n,) pair keys of the items; empty where there is none."""
+        return self._columns["pair_key"]
+
+    @property
     def has_pair_key(self) -> NDArray[np.bool_]:
         """(n,) which items have a pair key."""
         keyed: NDArray[np.bool_] = pc.not_equal(self.items["pair_key"], "").to_numpy()

@@ -17,6 +17,7 @@ from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT, FOLLOWED_MAX_COUNT
 from isthmus.runtime.base.names import check_count
+from isthmus.runtime.rpc.answer_terms import answer_terms_of
 from isthmus.runtime.rpc.codec import decode_vectors
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.guard import guard_terms
@@ -214,6 +215,7 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             top_k=request.top_k,
             item_modality=item_modality,
             where=filter_of(request.filter) if request.HasField("filter") else None,
+            terms=answer_terms_of(request),
             min_revision=request.min_revision,
             timeout_s=call.remaining_s(),
         )

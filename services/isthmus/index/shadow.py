@@ -33,6 +33,7 @@ from isthmus.index.shadow_mirror import Mirror, space_of
 from isthmus.index.shadow_tally import Difference, ShadowReport, ShadowState, ShadowTally, averaged, differences
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base import context
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.logging import fields
 
@@ -98,6 +99,7 @@ class Shadows:
         top_k: int,
         item_modality: Modality | None,
         where: Filter | None = None,
+        terms: AnswerTerms | None = None,
         is_idle: bool,
     ) -> None:
         """Take a search that was answered, to be asked under the shadow aligner too when it is among the chosen.
@@ -110,6 +112,7 @@ class Shadows:
             top_k: Neighbours a query.
             item_modality: Of the answers; None means any.
             where: What must hold of the answers; None means nothing.
+            terms: What answers are made of; None means whatever is nearest.
             is_idle: Whether a thread that searches has nothing to do.
         """
         mirror = self._mirrors.get(follower)
@@ -132,6 +135,7 @@ class Shadows:
                 top_k=top_k,
                 item_modality=item_modality,
                 where=where,
+                terms=terms,
             )
             self._asking = asyncio.create_task(self._compare(follower, ask, mirror.pair, tally, top_k=top_k))
 
@@ -230,11 +234,19 @@ def _ask(
     top_k: int,
     item_modality: Modality | None,
     where: Filter | None,
+    terms: AnswerTerms | None,
 ) -> tuple[Difference, ...]:
     """Ask both structures the same; blocks."""
     active, shadow = (
         rank_snapshot(
-            snapshot, queries, modality=modality, space=space, top_k=top_k, item_modality=item_modality, where=where
+            snapshot,
+            queries,
+            modality=modality,
+            space=space,
+            top_k=top_k,
+            item_modality=item_modality,
+            where=where,
+            terms=terms,
         )
         for snapshot in pair
     )

@@ -175,6 +175,15 @@ def test_search_among_items_that_match(filled: Isthmus) -> None:
     assert "nothing found" in filled("search", "-c", "pets", "-t", "cat", "--where", "price exists").stderr
 
 
+def test_search_answers_once_a_thing(filled: Isthmus) -> None:
+    """--group-by goes with the search and is told in the document; another one than there is is refused."""
+    found = filled("search", "-c", "pets", "-t", "cat", "--group-by", "pair_key", "--json").json()
+    keys = [neighbor["pair_key"] for neighbor in found["neighbors"] if neighbor["pair_key"]]
+    assert len(keys) == len(set(keys))
+    assert found["group_by"] == "pair_key"
+    assert filled("search", "-c", "pets", "-t", "cat", "--group-by", "colour").status == 2
+
+
 def test_a_filter_that_cannot_be_read_is_pointed_at(filled: Isthmus) -> None:
     """The error names the column, and a caret stands below it; exit status 2, and nothing is asked of the mesh."""
     done = filled("search", "-c", "pets", "-t", "cat", "--where", "text = 'a' and 5")

@@ -205,6 +205,7 @@ async def test_search_by_item(filled: _Both) -> None:
         ({"text": "a", "item_id": "b"}, "exactly one of text, image, vector, item_id; 2 are given"),
         ({"text": "a", "top_k": 0}, "top_k is 0; the least is 1"),
         ({"text": "a", "modality": "sound"}, "modality must be image, text or any"),
+        ({"text": "a", "group_by": "colour"}, "group_by is 'colour'; it may be 'pair_key' or None"),
     ],
 )
 async def test_a_search_that_makes_no_sense_is_refused_here(call: _Both, wrong: dict[str, Any], message: str) -> None:
@@ -486,6 +487,17 @@ async def test_a_search_with_a_filter_finds_what_matches(call: _Both) -> None:
     found = await call("search", "shop", text="3", where=(F("price") >= 1) & (F("price") != 3))
     assert {neighbor.id for neighbor in found.neighbors} == {"item 1", "item 2", "item 4"}
     assert len((await call("search", "shop", text="3")).neighbors) == 5
+
+
+async def test_a_search_may_answer_once_a_thing(call: _Both) -> None:
+    """Of items that share a pair key the best is the answer; those without one stand for themselves."""
+    await call("create_collection", "shop")
+    items = [Item(id=f"item {number}", text=str(number), pair_key="ab"[number % 2]) for number in range(4)]
+    await call("upsert", "shop", [*items, Item(id="x", text="x"), Item(id="y", text="y")])
+    found = await call("search", "shop", text="3", group_by="pair_key")
+    assert sorted(neighbor.item.pair_key for neighbor in found.neighbors) == ["", "", "a", "b"]
+    assert {"item 3", "x", "y"} < {neighbor.id for neighbor in found.neighbors}
+    assert len((await call("search", "shop", text="3")).neighbors) == 6
 
 
 async def test_a_new_collection_of_an_old_name_starts_anew(filled: _Both, gateway: SmallGateway) -> None:

@@ -95,7 +95,7 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(found, SearchResult)
         assert_type(found.neighbors, tuple[Neighbor, ...])
         assert_type(found.neighbors[0].modality, Modality)
-        assert_type(client.search("c", image=picture), SearchResult)
+        assert_type(client.search("c", image=picture, group_by="pair_key"), SearchResult)
 
         assert_type(client.create_collection("c", store_thumbnails=True), Collection)
         assert_type(client.get_collection("c"), Collection)

@@ -23,6 +23,7 @@ from isthmus.gateway.domain import (
     UpsertDraft,
     UpsertReceipt,
 )
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import IsthmusError, NotFoundError
 from isthmus.runtime.base.filters import Filter
@@ -134,6 +135,7 @@ class MemorySearcher:
         self.calls: list[str] = []
         self.wanted: list[tuple[int, int]] = []
         self.filters: list[Filter | None] = []
+        self.terms: list[AnswerTerms] = []
         self.pairs: list[PairedItems] = []
 
     async def search(
@@ -147,14 +149,17 @@ class MemorySearcher:
         item_modality: Modality | None,
         min_revision: int,
         where: Filter | None = None,
+        terms: AnswerTerms | None = None,
     ) -> Found:
-        """Return all items in the order of their ids, whatever is asked of their attributes."""
+        """Return all items but the excluded ones in the order of their ids, whatever is asked of their attributes."""
         self.filters.append(where)
+        self.terms.append(terms or AnswerTerms())
         self.calls.append(f"search {modality.value} {space} {item_modality}")
         self.wanted.append((top_k, min_revision))
         if self.failures:
             raise self.failures.pop(0)
         ids = sorted(item_id for name, item_id in self._writer.items if name == collection)
+        ids = [item_id for item_id in ids if item_id not in self.terms[-1].exclude_ids]
         neighbors = [
             Neighbor(item_id, item_modality or modality, 1.0 - place / 100, 0.0, item_id)
             for place, item_id in enumerate(ids)

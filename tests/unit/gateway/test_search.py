@@ -8,6 +8,7 @@ from isthmus.core.modality import Modality
 from isthmus.gateway.domain import Collection, Row
 from isthmus.gateway.search import ItemQuery, SearchCommand, Seeker
 from isthmus.gateway.validation import GivenVector, text_content
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import NotFoundError
 from isthmus.runtime.base.filters import Exists
 from isthmus.runtime.base.limits import TOP_K_MAX_COUNT
@@ -47,6 +48,13 @@ async def test_a_filter_goes_to_the_searcher() -> None:
     assert searcher.filters == [wanted, wanted, None]
 
 
+async def test_one_answer_a_pair_key_is_for_the_searcher_to_make() -> None:
+    """It alone can go on until there are enough."""
+    seeker, searcher = await _rig()
+    await seeker.search(SearchCommand(collection="c", query=text_content("t"), top_k=2, one_per_pair_key=True))
+    assert searcher.terms == [AnswerTerms(one_per_pair_key=True)]
+
+
 async def test_a_vector_is_searched_in_the_space_it_claims() -> None:
     """It is for the searcher to refuse a space that is not the collection's."""
     seeker, searcher = await _rig()
@@ -55,12 +63,13 @@ async def test_a_vector_is_searched_in_the_space_it_claims() -> None:
     assert searcher.calls == ["search image own@0000000000000001 None"]
 
 
-async def test_an_item_asks_for_one_more_and_leaves_itself_out() -> None:
-    """The search is at least as fresh as the read of the item."""
+async def test_an_item_is_left_out_of_its_own_answers() -> None:
+    """The searcher is told to leave it out, and is at least as fresh as the read of the item."""
     seeker, searcher = await _rig()
     answer = await seeker.search(SearchCommand(collection="c", query=ItemQuery("i0001"), top_k=3, min_revision=2))
     assert [neighbor.item_id for neighbor in answer.neighbors] == ["i0000", "i0002", "i0003"]
-    assert searcher.wanted == [(4, 7)]
+    assert searcher.wanted == [(3, 7)]
+    assert searcher.terms == [AnswerTerms(exclude_ids=("i0001",))]
 
 
 async def test_an_item_that_is_not_among_its_answers_takes_no_place() -> None:
@@ -71,11 +80,11 @@ async def test_an_item_that_is_not_among_its_answers_takes_no_place() -> None:
 
 
 async def test_the_most_that_may_be_asked_for_is_never_passed() -> None:
-    """With 1,000 neighbours wanted, the searcher is not asked for 1,001."""
+    """With 1,000 neighbours wanted, the searcher is not asked for 1,001, and 1,000 come."""
     seeker, searcher = await _rig(1_200)
     answer = await seeker.search(SearchCommand(collection="c", query=ItemQuery("i0000"), top_k=TOP_K_MAX_COUNT))
     assert searcher.wanted == [(TOP_K_MAX_COUNT, 7)]
-    assert len(answer.neighbors) == TOP_K_MAX_COUNT - 1
+    assert len(answer.neighbors) == TOP_K_MAX_COUNT
 
 
 async def test_an_item_that_is_not_there_is_not_found() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus.client.async_calls import AsyncCalls
-from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
+from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.search import plan
 from isthmus.client.search.results import SearchResult
 from isthmus.client.search.where import Filter
@@ -24,6 +24,7 @@ class AsyncSearchCalls(AsyncCalls):
         item_id: str | None = None,
         modality: AnyModality = "any",
         where: Filter | None = None,
+        group_by: GroupBy | None = None,
         top_k: int = 10,
         min_revision: int | None = None,
         timeout_s: float | None = None,
@@ -39,6 +40,7 @@ class AsyncSearchCalls(AsyncCalls):
                 item_id=item_id,
                 modality=modality,
                 where=where,
+                group_by=group_by,
                 top_k=top_k,
                 min_revision=min_revision,
             ),

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 
 from isthmus.client.convert import image_bytes, spaced_vector_message
-from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
+from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.plan import Plan, Planner, modality_number
 from isthmus.client.search import decode
 from isthmus.client.search.results import SearchResult
 from isthmus.client.search.where import Filter
-from isthmus.v1 import gateway_service_pb2
+from isthmus.v1 import common_pb2, gateway_service_pb2
 
 __all__ = ["search"]
 
@@ -27,14 +27,18 @@ def search(
     item_id: str | None,
     modality: AnyModality,
     where: Filter | None,
+    group_by: GroupBy | None,
     top_k: int,
     min_revision: int | None,
 ) -> Plan[SearchResult]:
-    """Plan a search; raise ValueError when there is not exactly one query."""
+    """Plan a search; raise ValueError when there is not exactly one query, or `group_by` is unknown."""
     given = {"text": text, "image": image, "vector": vector, "item_id": item_id}
     names = [name for name, value in given.items() if value is not None]
     if len(names) != 1:
         msg = f"a search takes exactly one of {', '.join(given)}; {len(names)} are given"
+        raise ValueError(msg)
+    if group_by not in (None, "pair_key"):
+        msg = f"group_by is {group_by!r}; it may be 'pair_key' or None"
         raise ValueError(msg)
     if top_k < 1:
         msg = f"top_k is {top_k}; the least is 1"
@@ -48,6 +52,7 @@ def search(
             modality=number,
             min_revision=revision,
             filter=None if where is None else where.message,
+            group_by=common_pb2.GROUP_BY_UNSPECIFIED if group_by is None else common_pb2.GROUP_BY_PAIR_KEY,
         )
         if text is not None:
             request.text = text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus.client.calls import Calls
-from isthmus.client.inputs import AnyModality, ImageLike, SpacedVector
+from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.search import plan
 from isthmus.client.search.results import SearchResult
 from isthmus.client.search.where import Filter
@@ -24,6 +24,7 @@ class SearchCalls(Calls):
         item_id: str | None = None,
         modality: AnyModality = "any",
         where: Filter | None = None,
+        group_by: GroupBy | None = None,
         top_k: int = 10,
         min_revision: int | None = None,
         timeout_s: float | None = None,
@@ -39,6 +40,8 @@ class SearchCalls(Calls):
             modality: What to answer with.
             where: What must hold of the answers' attributes, for example `F("price") < 10`; None means nothing. `top_k`
                 answers come whenever so many items match.
+            group_by: `"pair_key"` answers once for all items that share a pair key, with the best of them, and `top_k`
+                counts such answers; an item without a pair key stands for itself. None answers with every item.
             top_k: Neighbours wanted, 1 to 1000.
             min_revision: Answer from at least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
@@ -57,6 +60,7 @@ class SearchCalls(Calls):
                 item_id=item_id,
                 modality=modality,
                 where=where,
+                group_by=group_by,
                 top_k=top_k,
                 min_revision=min_revision,
             ),

@@ -160,6 +160,26 @@ PROMOTION_KIND_ROLLED_BACK: PromotionKind.ValueType  # 3
 """What was active before was rolled back to."""
 Global___PromotionKind: _TypeAlias = PromotionKind  # noqa: Y015
 
+class _GroupBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUP_BY_UNSPECIFIED: _GroupBy.ValueType  # 0
+    """Nothing: each item is a thing."""
+    GROUP_BY_PAIR_KEY: _GroupBy.ValueType  # 1
+    """Items that share a pair key are one thing; an item without a pair key is one by itself."""
+
+class GroupBy(_GroupBy, metaclass=_GroupByEnumTypeWrapper):
+    """What makes several items one thing."""
+
+GROUP_BY_UNSPECIFIED: GroupBy.ValueType  # 0
+"""Nothing: each item is a thing."""
+GROUP_BY_PAIR_KEY: GroupBy.ValueType  # 1
+"""Items that share a pair key are one thing; an item without a pair key is one by itself."""
+Global___GroupBy: _TypeAlias = GroupBy  # noqa: Y015
+
 class _CalibrationSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

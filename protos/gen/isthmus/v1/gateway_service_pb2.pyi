@@ -449,6 +449,7 @@ class SearchItemsRequest(_message.Message):
     MODALITY_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     text: _builtins.str
@@ -463,6 +464,10 @@ class SearchItemsRequest(_message.Message):
     """Optional. Modality of the answers; unset means any."""
     min_revision: _builtins.int
     """Optional. Answer from at least this revision."""
+    group_by: _common_pb2.GroupBy.ValueType
+    """Optional. One answer a thing, the best of its items: `top_k` counts things, and so many come whenever there are so
+    many. Unset means that every item is an answer.
+    """
     @_builtins.property
     def vector(self) -> Global___SpacedVector:
         """A vector in the collection's raw space for its modality."""
@@ -483,10 +488,11 @@ class SearchItemsRequest(_message.Message):
         modality: _common_pb2.Modality.ValueType = ...,
         min_revision: _builtins.int = ...,
         filter: _filter_pb2.Filter | None = ...,
+        group_by: _common_pb2.GroupBy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "image", "vector", "item_id"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015

@@ -35,6 +35,8 @@ class SearchRequest(_message.Message):
     ITEM_MODALITY_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    EXCLUDE_IDS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -47,6 +49,8 @@ class SearchRequest(_message.Message):
     """Optional. Modality of the answers; unset means any."""
     min_revision: _builtins.int
     """Optional. Answer from at least this revision."""
+    group_by: _common_pb2.GroupBy.ValueType
+    """Optional. One answer a thing; unset means that every item is an answer."""
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
         """Required. Raw query vectors. A maximum of 256 rows."""
@@ -54,6 +58,10 @@ class SearchRequest(_message.Message):
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
         """Optional. Answer only with items that it holds for; unset means all."""
+
+    @_builtins.property
+    def exclude_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Ids of items that are no answer. A maximum of 64."""
 
     def __init__(
         self,
@@ -66,10 +74,12 @@ class SearchRequest(_message.Message):
         item_modality: _common_pb2.Modality.ValueType = ...,
         min_revision: _builtins.int = ...,
         filter: _filter_pb2.Filter | None = ...,
+        group_by: _common_pb2.GroupBy.ValueType = ...,
+        exclude_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "item_modality", b"item_modality", "min_revision", b"min_revision", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "exclude_ids", b"exclude_ids", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,6 +26,8 @@ TOP_K_MAX_COUNT: Final = 1_000
 """Neighbours of one query."""
 TOP_K_DEFAULT_COUNT: Final = 10
 """Neighbours of a query that does not say how many."""
+EXAMPLES_MAX_COUNT: Final = 64
+"""Examples of one query, and items that are left out of its answer."""
 MEASURE_SAMPLE_MAX_COUNT: Final = 5_000
 """Pairs that the costlier measures of the gap look at."""
 FOLLOWED_MAX_COUNT: Final = 10_000

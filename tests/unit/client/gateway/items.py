@@ -153,6 +153,9 @@ class Items(Script):
             where = filter_of(request.filter)
             wanted = [(score, item) for score, item in wanted if holds(where, attribute_values(item.attributes))]
         wanted.sort(key=lambda pair: -pair[0])
+        if request.group_by == common_pb2.GROUP_BY_PAIR_KEY:
+            keys = [item.pair_key for _, item in wanted]
+            wanted = [pair for place, pair in enumerate(wanted) if not keys[place] or keys[place] not in keys[:place]]
         response = gateway_service_pb2.SearchItemsResponse(
             revision=collection.revision,
             space=ALIGNER,

@@ -1,0 +1,114 @@
+"""Merge what was found of each modality into one order, and choose from it what a query is answered with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from isthmus.index.segments import LiveSegment
+
+__all__ = ["Candidates", "Merged", "first_of_each", "merge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The best of one modality for each query, best first.
+
+    Attributes:
+        parts: The segments that were searched.
+        scores: (n, k) float32 cosines; -inf where there is no candidate.
+        numbers: (n, k) which of `parts`.
+        rows: (n, k) which row of it.
+        merge_scores: (n, k) float64, what modalities are merged by: scores, stretched and shifted.
+        probabilities: (n, k) float64, or None.
+    """
+
+    parts: Sequence[LiveSegment]
+    scores: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    merge_scores: NDArray[np.float64]
+    probabilities: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The best of all modalities for one query, best first.
+
+    Attributes:
+        parts: The segments of all modalities.
+        scores: (k,) float32 cosines.
+        numbers: (k,) which of `parts`.
+        rows: (k,) which row of it.
+        merge_scores: (k,) float64, descending.
+        probabilities: (k,) float64; NaN where none is known.
+    """
+
+    parts: tuple[LiveSegment, ...]
+    scores: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    merge_scores: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.scores)
+
+    def chosen(self, places: NDArray[np.intp]) -> Merged:
+        """Return those at `places`, in that order."""
+        return Merged(
+            self.parts,
+            self.scores[places],
+            self.numbers[places],
+            self.rows[places],
+            self.merge_scores[places],
+            self.probabilities[places],
+        )
+
+    def pair_keys(self) -> pa.Array:
+        """Return their pair keys, (k,) texts, empty where there is none."""
+        taken, order = [], []
+        for number in np.unique(self.numbers).tolist():
+            places = np.flatnonzero(self.numbers == number)
+            taken.append(self.parts[number].segment.pair_keys.take(pa.array(self.rows[places])))
+            order.append(places)
+        if not taken:
+            return pa.array([], pa.string())
+        return pa.concat_arrays(taken).take(pa.array(np.argsort(np.concatenate(order))))
+
+
+def merge(found: Sequence[Candidates], query: int, count: int) -> Merged:
+    """Merge the candidates of one query and return the best `count`, fewer where there are not so many.
+
+    Each modality's list is sorted by a score that its merge score only stretches. Of equals the modality that comes
+    first in `found` is first.
+    """
+    parts = tuple(part for candidates in found for part in candidates.parts)
+    firsts = np.cumsum([0, *(len(candidates.parts) for candidates in found)])
+    scores = np.concatenate([candidates.scores[query] for candidates in found])
+    merge_scores = np.concatenate([candidates.merge_scores[query] for candidates in found])
+    numbers = np.concatenate([each.numbers[query] + first for each, first in zip(found, firsts, strict=False)])
+    probabilities = [
+        np.full(each.scores.shape[1], np.nan) if each.probabilities is None else each.probabilities[query]
+        for each in found
+    ]
+    rows = np.concatenate([candidates.rows[query] for candidates in found])
+    order = np.argsort(-merge_scores, kind="stable")
+    order = order[scores[order] > -np.inf][:count]
+    return Merged(
+        parts, scores[order], numbers[order], rows[order], merge_scores[order], np.concatenate(probabilities)[order]
+    )
+
+
+def first_of_each(keys: pa.Array) -> NDArray[np.intp]:
+    """Return the places of the first of each text, and of every empty one, ascending."""
+    firsts = np.asarray(pc.equal(keys, "").to_numpy(zero_copy_only=False))
+    codes = keys.dictionary_encode().indices.to_numpy()
+    firsts[np.unique(codes, return_index=True)[1]] = True
+    return np.flatnonzero(firsts)
