@@ -91,6 +91,18 @@ def _figures() -> Iterator[Figure]:
     yield _ordering(parts)
     vectors = np.concatenate([part.segment.vectors for part in parts])
     queries = _unit(rng.standard_normal((max(ROUNDS), DIMENSION), dtype=np.float32))
+    single_ms, batch_ms = (
+        _quickest_ms(rounds, lambda: ranking._best_of(parts, queries[:count], TOP_K, None))[0]  # noqa: B023 - at once
+        for count, rounds in ROUNDS.items()
+    )
+    ratio = batch_ms / (max(ROUNDS) * single_ms)
+    yield Figure(
+        f"{max(ROUNDS)} queries at a time on {ITEMS:,} x {DIMENSION} over one by one, one thread",
+        f"{ratio:.2f}",
+        "≤ 0.5",
+        f"{batch_ms:.1f} ms for {max(ROUNDS)}, {single_ms:.1f} ms for one",
+        ratio <= 0.5,
+    )
     for case in CASES:
         for count in ROUNDS:
             asked = queries[:count]

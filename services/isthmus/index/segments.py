@@ -19,16 +19,11 @@ from numpy.typing import NDArray
 
 from isthmus.core.calibration import calibration_sample
 from isthmus.core.modality import Modality
+from isthmus.index import flat
 from isthmus.index.attributes import AttributeColumns
 from isthmus.runtime.base.filters import Filter
 
 __all__ = ["CALIBRATION_SEED", "ITEM_COLUMNS", "SEGMENT_MAX_ROWS", "LiveSegment", "Segment", "merge_segments"]
-
-_faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
-
-_faiss.cvar.distance_compute_blas_threshold = 4
-# From so many queries on, FAISS multiplies matrices. Its own default, 128,000 in 1.15, goes through all rows for each
-# query: on 65,536 x 512 and one thread 191 ms against 69 for 4 queries, 389 against 115 for 8, 1,165 against 99 for 32.
 
 SEGMENT_MAX_ROWS: Final = 131_072
 """Rows of the largest segment: bounds what a merge copies, and so how long a searcher is behind."""
@@ -42,12 +37,6 @@ CALIBRATION_SEED: Final = 0
 _OVERFETCH_MAX_ROWS: Final = 1_000
 """Dead rows up to which as many more neighbours are asked for. On 100,000 x 512 that is as quick as a selector for one
 query and 10 % quicker for 32."""
-
-_GATHER_MIN_QUERIES: Final = 4
-_GATHER_ROWS: Final = 4_096
-"""From so many queries on, chosen rows are copied side by side, so many at a time that the CPU's cache holds them, and
-each copy serves all queries. Below, FAISS gets a list of them. With half of 131,072 x 512 rows chosen, by list and by
-copy: 59 and 120 ms for one query, 189 and 123 for 4, 2,637 and 219 for 32 (docs/adr/0027-filters.md)."""
 
 
 class Segment:
@@ -136,31 +125,45 @@ class Segment:
         return rows
 
     def search(
-        self, queries: NDArray[np.float32], count: int, *, selector: Any = None
+        self, queries: NDArray[np.float32], count: int, *, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return scores and rows, best first, (n, min(count, rows)); -1 where there are not so many."""
-        params = None if selector is None else _faiss.SearchParameters(sel=selector)
-        scores, rows = self._index.search(queries, min(count, self.rows), params=params)
-        return scores, rows
+        """Search all rows exactly, or some.
 
-    def search_among(
-        self, queries: NDArray[np.float32], count: int, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Search some rows exactly and nothing else; return scores and rows, (n, min(count, len(rows)))."""
-        count = min(count, len(rows))
+        Args:
+            queries: (n, d) float32.
+            count: Neighbours wanted.
+            among: Rows to search, ascending; None means all.
+
+        Returns:
+            Scores and rows, best first, (n, k); k is less than `count` only where there are no more.
+        """
+        available = self.rows if among is None else len(among)
+        count = min(count, available)
         if not count:
             return np.empty((len(queries), 0), dtype=np.float32), np.empty((len(queries), 0), dtype=np.int64)
-        if len(queries) < _GATHER_MIN_QUERIES:
-            return self.search(queries, count, selector=_faiss.IDSelectorArray(rows))
-        found = []
-        for start in range(0, len(rows), _GATHER_ROWS):
-            part = rows[start : start + _GATHER_ROWS]
-            gathered = self.vectors[part]
-            scores, places = _faiss.knn(queries, gathered, min(count, len(part)), metric=faiss.METRIC_INNER_PRODUCT)
-            found.append((scores, part[places]))
-        scores, chosen = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(chosen, order, axis=1)
+        again = functools.partial(flat.one_by_one, self._index, count=count, rows=among)
+        if len(queries) < flat.PRODUCT_MIN_QUERIES or available < flat.PRODUCT_MIN_ROWS:
+            return again(queries)
+        return flat.nearest(
+            np.ascontiguousarray(queries),
+            self.vectors,
+            count,
+            norm_max=self._norm_max,
+            candidates=functools.partial(self._candidates, among=among),
+            again=again,
+        )
+
+    def _candidates(
+        self, queries: NDArray[np.float32], count: int, *, among: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if among is not None:
+            return flat.gathered(self.vectors, queries, count, among)
+        scores, rows = self._index.search(queries, min(count, self.rows))
+        return scores, rows
+
+    @functools.cached_property
+    def _norm_max(self) -> float:
+        return float(np.sqrt(np.einsum("ij,ij->i", self.vectors, self.vectors).max()))
 
 
 def _hashes(ids: Sequence[str]) -> NDArray[np.int64]:
@@ -175,13 +178,11 @@ class LiveSegment:
         segment: Shared by snapshots.
         live: (rows,) bool, read-only; None while every row is live.
         dead_count: Rows that are dead.
-        bitmap: `live` as FAISS reads it, a bit a row.
     """
 
     segment: Segment
     live: NDArray[np.bool_] | None = None
     dead_count: int = 0
-    bitmap: NDArray[np.uint8] | None = None
 
     @property
     def live_count(self) -> int:
@@ -206,7 +207,6 @@ class LiveSegment:
             segment=self.segment,
             live=live,
             dead_count=self.segment.rows - int(live.sum()),
-            bitmap=np.packbits(live, bitorder="little"),
         )
 
     def ids_dead_in(self, later: LiveSegment) -> list[str]:
@@ -246,16 +246,14 @@ class LiveSegment:
             mask = self.segment.attributes.mask(where)
             chosen = np.flatnonzero(mask if self.live is None else mask & self.live)
             if len(chosen) < self.live_count:
-                return self.segment.search_among(queries, top_k, chosen)
+                return self.segment.search(queries, top_k, among=chosen)
         if self.live is None:
             return self.segment.search(queries, top_k)
         if self.dead_count <= _OVERFETCH_MAX_ROWS:
             scores, rows = self.segment.search(queries, top_k + self.dead_count)
             scores[~self.live[rows]] = -np.inf
             return scores, rows
-        scores, rows = self.segment.search(queries, top_k, selector=_faiss.IDSelectorBitmap(self.bitmap))
-        scores[rows < 0] = -np.inf
-        return scores, rows
+        return self.segment.search(queries, top_k, among=self.live_rows)
 
 
 def merge_segments(parts: Sequence[LiveSegment]) -> LiveSegment | None:
