@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from isthmus.core import Modality
-from isthmus.core.calibration import Calibration
-from isthmus.core.gain import GainRequest, GainTable, ShownRows, judge_gain
+from isthmus.core.calibration import Calibration, CalibrationSource, ScoreCurve
+from isthmus.core.gain import GainRequest, GainTable, judge_gain
 from isthmus.core.notes import ItemNotes
+from isthmus.core.shown import BlockSizes, ShownRows
 from isthmus.core.slices import SliceKind, SlicePlan, SliceRequest
 
 values = st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=30)
@@ -96,6 +98,86 @@ def test_a_query_collects_the_mean_over_all_orders_of_equal_answers(made: tuple[
                     )
                 )
             assert found[query][place] == pytest.approx(np.mean(sums), abs=1e-9)
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[GainTable, ShownRows]:
+    """Up to 40 items of each kind in few places, merged by lines and bends of any steepness, perhaps not joined."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    items = {
+        modality: rng.integers(-2, 3, size=(draw(st.integers(1, 40)), 2)).astype(np.float32) for modality in Modality
+    }
+    ids = {modality: [f"{modality}{row}" for row in range(len(found))] for modality, found in items.items()}
+    every = [item_id for found in ids.values() for item_id in found]
+    pairs = [(every[0], every[-1]), (every[-1], every[0])]
+    pairs += [tuple(rng.choice(every, size=2, replace=False)) for _ in range(30)]
+    table = GainTable.of(
+        GainRequest(
+            query_ids=[str(pair[0]) for pair in pairs],
+            item_ids=[str(pair[1]) for pair in pairs],
+            gains=rng.integers(-3, 4, size=len(pairs)).tolist(),
+            top_k=draw(st.integers(1, 90)),
+            item_modality=draw(st.sampled_from([None, *Modality])),
+        ),
+        ids=ids,
+    )
+    curves = {
+        (query, item): ScoreCurve(
+            location=rng.integers(-2, 3) / 2,
+            scale=draw(st.sampled_from([0.5, 1.0, 2.0])),
+            tail=draw(st.sampled_from([None, 1.0])),
+        )
+        for query in Modality
+        for item in Modality
+    }
+    return table, ShownRows(
+        queries={modality: found[table.queries[modality]] for modality, found in items.items()},
+        items=items,
+        item_rows=lambda rows, modality: rows * (2.0 if modality is Modality.TEXT else 1.0),
+        calibration=Calibration(source=CalibrationSource.ESTIMATED, curves=curves),
+        joined=draw(st.booleans()),
+    )
+
+
+def _share_of_all_scores(table: GainTable, shown: ShownRows, query: Modality) -> NDArray[np.float64]:
+    """Return each row's share from the matrix of all scores at once."""
+    rows, count = table.rows[query], len(table.queries[query])
+    whole = []
+    for item in (query, query.other):
+        if table.item_modality in (None, item) and (shown.joined or item is query):
+            found = shown.queries[query] @ shown.item_rows(shown.items[item], item).T
+            scores = shown.calibration.merge_scores(found, query=query, item=item)
+        else:
+            scores = np.full((count, len(shown.items[item])), -np.inf)
+        if item is query:
+            scores[np.arange(count), table.queries[query]] = -np.inf
+        whole.append(scores)
+    scores = np.concatenate(whole, axis=1)
+    columns = np.where(rows.own, rows.item, len(shown.items[query]) + rows.item)
+    shares = np.zeros(len(rows.query))
+    for number, (place, column) in enumerate(zip(rows.query, columns, strict=True)):
+        ahead = int((scores[place] > scores[place, column]).sum())
+        equal = int((scores[place] == scores[place, column]).sum())
+        if np.isfinite(scores[place, column]):
+            shares[number] = min(1.0, max(0, table.top_k - ahead) / equal)
+    return shares
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    made=crowds(),
+    blocks=st.builds(BlockSizes, items=st.integers(1, 50), scores=st.integers(1, 200), kept=st.integers(1, 500)),
+)
+def test_what_is_found_in_blocks_is_what_all_scores_at_once_say(
+    made: tuple[GainTable, ShownRows], blocks: BlockSizes
+) -> None:
+    """Second route: the matrix of every score; blocks of any size, ties across their borders, queries in parts."""
+    table, shown = made
+    found = table.collected(shown, blocks=blocks)
+    for query, rows in table.rows.items():
+        expected = np.zeros(len(table.queries[query]))
+        np.add.at(expected, rows.query, rows.gain * _share_of_all_scores(table, shown, query))
+        assert found[query] == pytest.approx(expected, abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.errors import ShapeError
-from isthmus.core.gain import GainFinding, GainRequest, GainTable, ShownRows, judge_gain
+from isthmus.core.gain import GainFinding, GainRequest, GainTable, judge_gain
 from isthmus.core.keys import key_codes
 from isthmus.core.modality import Modality
 from isthmus.core.notes import ItemNotes
 from isthmus.core.raw_pairs import RawPairs
+from isthmus.core.shown import ShownRows
 from isthmus.core.slices import SlicePlan, SliceRequest
 
 __all__ = ["DetailRequest", "Serving", "judge_gains", "plan_slices"]
@@ -61,7 +62,8 @@ class Serving:
             return ShownRows(queries=asked, items=raw, calibration=self.calibration, joined=self.joined)
         return ShownRows(
             queries={modality: self.aligner.query_rows(rows, modality) for modality, rows in asked.items()},
-            items={modality: self.aligner.item_rows(rows, modality) for modality, rows in raw.items()},
+            items=raw,
+            item_rows=self.aligner.item_rows,
             calibration=self.calibration,
             joined=self.joined,
         )

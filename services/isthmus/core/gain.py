@@ -16,13 +16,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.core.calibration import Calibration
 from isthmus.core.changes import Difference
 from isthmus.core.errors import NotEnoughItemsError, OptionError
 from isthmus.core.gap.bootstrap import Figure, percentile_figure, resampled_means
 from isthmus.core.modality import Modality
+from isthmus.core.shown import BLOCK_SIZES, BlockSizes, ShownRows, WantedRows
 
-__all__ = ["GAIN_MAX", "GAIN_TOP_K", "GainFinding", "GainRequest", "GainRows", "GainTable", "ShownRows", "judge_gain"]
+__all__ = ["GAIN_MAX", "GAIN_TOP_K", "GainFinding", "GainRequest", "GainRows", "GainTable", "judge_gain"]
 
 GAIN_TOP_K: Final = 10
 """Answers that are shown, where nobody says how many."""
@@ -31,7 +31,6 @@ GAIN_MAX: Final = 1e12
 """Size of the largest gain or cost: sums and means of tables stay exact enough."""
 
 _PER: Final = 1_000.0
-_BLOCK_SCORES: Final = 1 << 21
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +74,9 @@ class GainRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GainRows:
+class GainRows(WantedRows):
     """Rows of the queries of one modality."""
 
-    query: NDArray[np.intp]
-    """Place of each row's query among the queries."""
-    own: NDArray[np.bool_]
-    """Whether each row's item is of the queries' own modality."""
-    item: NDArray[np.intp]
-    """Row of its item among the items of its modality."""
     gain: NDArray[np.float64]
 
 
@@ -157,15 +150,33 @@ class GainTable:
         )
 
     def collected(
-        self, shown: ShownRows, *, check: Callable[[], None] = lambda: None
+        self,
+        shown: ShownRows,
+        *,
+        check: Callable[[], None] = lambda: None,
+        blocks: BlockSizes = BLOCK_SIZES,
     ) -> dict[Modality, NDArray[np.float64]]:
         """Return what each query collects, per modality (q,), in the order of `queries`.
 
         Args:
             shown: How answers are found.
-            check: Called before each block of queries; whatever it raises ends the work.
+            check: Called before each block of scores; whatever it raises ends the work.
+            blocks: How much is held at a time.
         """
-        return {query: self._collected(shown, query, check) for query in Modality}
+        found: dict[Modality, NDArray[np.float64]] = {}
+        for query, rows in self.rows.items():
+            shares = shown.shares(
+                query,
+                rows,
+                itself=self.queries[query],
+                top_k=self.top_k,
+                item_modality=self.item_modality,
+                check=check,
+                blocks=blocks,
+            )
+            found[query] = np.zeros(len(self.queries[query]))
+            np.add.at(found[query], rows.query, rows.gain * shares)
+        return found
 
     def possible(self) -> dict[Modality, NDArray[np.float64]]:
         """Return what each query would collect were its `top_k` most valuable items shown, per modality (q,)."""
@@ -186,57 +197,6 @@ class GainTable:
                 ]
             )
         return most
-
-    def _collected(self, shown: ShownRows, query: Modality, check: Callable[[], None]) -> NDArray[np.float64]:
-        rows, of_queries = self.rows[query], self.queries[query]
-        own_items, other_items = shown.items[query], shown.items[query.other]
-        collected = np.zeros(len(of_queries))
-        order = np.argsort(rows.query, kind="stable")
-        step = max(1, _BLOCK_SCORES // max(1, len(own_items) + len(other_items)))
-        for start in range(0, len(of_queries), step):
-            check()
-            places = np.arange(start, min(start + step, len(of_queries)))
-            asked = shown.queries[query][places]
-            own, other = (
-                self._scores(shown, asked, items, query=query, item=item)
-                for items, item in ((own_items, query), (other_items, query.other))
-            )
-            own[np.arange(len(places)), of_queries[places]] = -np.inf
-            scores = np.concatenate([own, other], axis=1)
-            first, last = np.searchsorted(rows.query[order], [places[0], places[-1] + 1])
-            chosen = order[first:last]
-            at = rows.query[chosen] - start
-            columns = np.where(rows.own[chosen], rows.item[chosen], len(own_items) + rows.item[chosen])
-            shares = _shown_share(scores, at, columns, top_k=self.top_k)
-            np.add.at(collected, rows.query[chosen], rows.gain[chosen] * shares)
-        return collected
-
-    def _scores(
-        self,
-        shown: ShownRows,
-        asked: NDArray[np.float32],
-        items: NDArray[np.float32],
-        *,
-        query: Modality,
-        item: Modality,
-    ) -> NDArray[np.float64]:
-        searched = self.item_modality in (None, item) and (shown.joined or item is query)
-        if not searched:
-            return np.full((len(asked), len(items)), -np.inf)
-        return shown.calibration.merge_scores(asked @ items.T, query=query, item=item)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownRows:
-    """How answers are found: what is asked, what is searched, how answers are merged."""
-
-    queries: Mapping[Modality, NDArray[np.float32]]
-    """Per modality (q, k) query rows, in the order of the table's queries."""
-    items: Mapping[Modality, NDArray[np.float32]]
-    """Per modality (n, k) rows of everything that is searched."""
-    calibration: Calibration
-    joined: bool = True
-    """False when nothing joins the modalities: then a query sees its own only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,13 +251,15 @@ def judge_gain(
 ) -> GainFinding:
     """Compare what two ways of serving are worth, by resampling pair keys (paired bootstrap).
 
+    Items are mapped and scored in blocks, as `BlockSizes` bounds, first for one way, then for the other.
+
     Args:
         table: The rows.
         before: What is served now.
         after: What would be served.
         codes: Per modality (n,) codes of pair keys of all items; equal codes are one observation.
         seed: Of the resampling.
-        check: Called between blocks of queries; whatever it raises ends the work.
+        check: Called before each block of scores; whatever it raises ends the work.
     """
     of_queries = np.concatenate([codes[modality][table.queries[modality]] for modality in Modality])
     values = [
@@ -332,27 +294,6 @@ def _packed(kept: Sequence[tuple[int, bool, int, float]]) -> GainRows:
         item=np.array([row[2] for row in kept], dtype=np.intp),
         gain=np.array([row[3] for row in kept], dtype=np.float64),
     )
-
-
-def _shown_share(
-    scores: NDArray[np.float64], at: NDArray[np.intp], columns: NDArray[np.intp], *, top_k: int
-) -> NDArray[np.float64]:
-    """Return the share of orders of equal scores in which an item is among the first `top_k`.
-
-    Args:
-        scores: (q, n); minus infinity is never shown.
-        at: (r,) rows of `scores`.
-        columns: (r,) columns of `scores`.
-        top_k: Answers that are shown.
-    """
-    last = scores.shape[1] - min(top_k, scores.shape[1])
-    threshold = np.partition(scores, last, axis=1)[:, last]
-    above = (scores > threshold[:, None]).sum(axis=1)
-    tied = (scores == threshold[:, None]).sum(axis=1)
-    at_threshold = (min(top_k, scores.shape[1]) - above) / tied
-    score = scores[at, columns]
-    shares = np.where(score > threshold[at], 1.0, np.where(score == threshold[at], at_threshold[at], 0.0))
-    return np.where(np.isfinite(score), shares, 0.0)
 
 
 def _interval(figure: Figure) -> dict[str, float]:

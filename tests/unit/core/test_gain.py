@@ -14,10 +14,11 @@ from isthmus.core.calibration import Calibration
 from isthmus.core.changes import Change
 from isthmus.core.details import DetailRequest
 from isthmus.core.errors import OptionError
-from isthmus.core.gain import GAIN_MAX, GainRequest, GainTable, ShownRows, judge_gain
+from isthmus.core.gain import GAIN_MAX, GainRequest, GainTable, judge_gain
 from isthmus.core.notes import ItemNotes
 from isthmus.core.raw_pairs import RawPairs
 from isthmus.core.recipe import fit_and_judge, verify_artefact
+from isthmus.core.shown import ShownRows
 from tests.unit.core.conftest import SPACE, Pairs
 
 MakePairs = Callable[..., Pairs]
