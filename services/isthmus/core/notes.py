@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from isthmus.core.errors import ShapeError
 from isthmus.core.modality import Modality
@@ -14,6 +16,17 @@ __all__ = ["ItemNotes", "Scalar", "agreed_values", "value_text", "word_count"]
 
 Scalar = str | int | float | bool
 """A value that an attribute may have."""
+
+_HAN: Final = r"\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_KANA: Final = r"\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+_THAI_LAO_KHMER_BURMESE: Final = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_SPACELESS: Final = (
+    (re.compile(f"[{_HAN}]"), 2),
+    (re.compile(f"[{_KANA}]"), 3),
+    (re.compile(f"[{_THAI_LAO_KHMER_BURMESE}]"), 4),
+)
+"""Scripts without spaces between words, and how many letters of each stand for one."""
+_ALL_SPACELESS: Final = re.compile(f"[{_HAN}{_KANA}{_THAI_LAO_KHMER_BURMESE}]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +62,18 @@ class ItemNotes:
 def word_count(text: str) -> int:
     """Return how many words a text has: runs without white space between them.
 
-    A script without spaces between words has few words by this count, and long ones; slices by length then say little.
+    Scripts that write no spaces between words are counted by letters (Unicode category L, so that vowel signs and tone
+    marks do not count): two of Han, three of kana, four of Thai, Lao, Khmer or Burmese stand for a word, rounded up for
+    each script. That is a rule of thumb, not segmentation; it tells short captions from long ones.
     """
-    return len(text.split())
+    words = 0
+    for letters, letters_a_word in _SPACELESS:
+        found = sum(unicodedata.category(letter)[0] == "L" for letter in letters.findall(text))
+        words += -(-found // letters_a_word)
+    if not words:
+        return len(text.split())
+    between = _ALL_SPACELESS.sub(" ", text)
+    return words + sum(any(map(str.isalnum, run)) for run in between.split())
 
 
 def value_text(value: Scalar) -> str:

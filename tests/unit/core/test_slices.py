@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -88,6 +89,37 @@ def test_captions_fall_into_bands_of_words() -> None:
     }
     assert found.without == {SliceKind.CAPTION_LENGTH: 2}
     assert [word_count(text) for text in ("", "one", " two  words\n", "a-b c")] == [0, 1, 2, 2]
+
+
+def test_words_of_scripts_without_spaces_are_counted_by_letters() -> None:
+    """The first sentence of the Universal Declaration of Human Rights has twelve words, give or take three."""
+    said = {
+        "All human beings are born free and equal in dignity and rights.": 12,
+        "人人生而自由、在尊严和权利上一律平等。": 9,
+        "すべての人間は、生れながらにして自由であり、かつ、尊厳と権利とについて平等である。": 15,
+        "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิ": 12,
+        "ມະນຸດທຸກຄົນເກີດມາມີກຽດສັກສີ ສິດທິ ເສລີພາບແລະຄວາມສະເໝີພາບເທົ່າທຽມກັນ": 13,
+        "មនុស្សទាំងអស់ កើតមកមានសេរីភាព និងសមភាព ក្នុងផ្នែកសេចក្ដីថ្លៃថ្នូរនិងសិទ្ធិ": 11,
+    }
+    assert {text: word_count(text) for text in said} == said
+    assert word_count("手机壳 iPhone 13、红色") == 5
+    assert word_count("がぎぐ") == word_count(unicodedata.normalize("NFD", "がぎぐ")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "two - words, 1/2 & more 🙂",
+        "모든 인간은 태어날 때부터 자유로우며",
+        "Все люди рождаются свободными",  # noqa: RUF001
+        "يولد جميع الناس أحرارًا",
+        "सभी मनुष्यों को गौरव",
+        "Tất cả mọi người sinh ra",
+    ],
+)
+def test_words_between_spaces_are_the_runs_between_them(text: str) -> None:
+    """Whatever is in them: scripts that write spaces are counted by these alone."""
+    assert word_count(text) == len(text.split())
 
 
 def test_a_list_of_queries_says_what_became_of_every_id() -> None:
