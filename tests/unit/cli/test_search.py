@@ -1,0 +1,109 @@
+"""`isthmus search` and `isthmus embed`: what they show people and print as JSON."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.cli.conftest import Isthmus
+from tests.unit.client.small_gateway import BROKEN_IMAGE, IMAGE_SPACE, TEXT_SPACE
+
+
+def test_search_shows_neighbours(filled: Isthmus) -> None:
+    """A table with place, score, match, modality, id and text; timings go to stderr."""
+    done = filled("search", "--collection", "pets", "--text", "dog", "--top-k", "2")
+    assert done.status == 0
+    assert re.search(r"1 +1\.000 +50\.0 % +text +dog +dog", done.stdout)
+    assert "1.5 ms (encode 0.9, search 0.3)" in done.stderr
+    assert "answered without: cache" in done.stderr
+
+
+def test_search_as_json(filled: Isthmus) -> None:
+    """Every figure of every neighbour, and what was asked."""
+    found = filled("search", "-c", "pets", "-t", "dog", "-k", "1", "--json").json()
+    assert (found["collection"], found["query"]) == ("pets", {"text": "dog"})
+    (neighbor,) = found["neighbors"]
+    assert neighbor["id"] == "dog"
+    assert neighbor["score"] == pytest.approx(1, abs=1e-3)
+    assert neighbor["attributes"] == {"text": "dog"}
+    assert (found["calibration"], found["degraded"], found["timings"]["total_micros"]) == ("fitted", ["cache"], 1500)
+
+
+def test_search_by_image_and_by_item(filled: Isthmus) -> None:
+    """A file and an id are queries too, and --modality narrows the answers."""
+    found = filled("search", "-c", "pets", "--image", "cat.jpg", "--modality", "image", "--json").json()
+    assert [neighbor["id"] for neighbor in found["neighbors"]] == ["cat.jpg"]
+    found = filled("search", "-c", "pets", "--item", "cat.jpg", "--modality", "text", "--json").json()
+    assert {neighbor["id"] for neighbor in found["neighbors"]} == {"cat", "dog", "bird"}
+
+
+def test_search_among_items_that_match(filled: Isthmus) -> None:
+    """--where narrows the answers by their attributes, and is told in the document."""
+    where = "text startswith 'd' or text in ('bird')"
+    found = filled("search", "-c", "pets", "-t", "cat", "--where", where, "--json").json()
+    assert {neighbor["id"] for neighbor in found["neighbors"]} == {"dog", "bird"}
+    assert found["where"] == where
+    assert "nothing found" in filled("search", "-c", "pets", "-t", "cat", "--where", "price exists").stderr
+
+
+def test_search_answers_once_a_thing(filled: Isthmus) -> None:
+    """--group-by goes with the search and is told in the document; another one than there is is refused."""
+    found = filled("search", "-c", "pets", "-t", "cat", "--group-by", "pair_key", "--json").json()
+    keys = [neighbor["pair_key"] for neighbor in found["neighbors"] if neighbor["pair_key"]]
+    assert len(keys) == len(set(keys))
+    assert found["group_by"] == "pair_key"
+    assert filled("search", "-c", "pets", "-t", "cat", "--group-by", "colour").status == 2
+
+
+def test_a_filter_that_cannot_be_read_is_pointed_at(filled: Isthmus) -> None:
+    """The error names the column, and a caret stands below it; exit status 2, and nothing is asked of the mesh."""
+    done = filled("search", "-c", "pets", "-t", "cat", "--where", "text = 'a' and 5")
+    assert (done.status, done.stdout) == (2, "")
+    first, line, caret = done.stderr.splitlines()
+    assert first == "error: --where, column 16: expected the name of an attribute (USAGE)"
+    assert line[caret.index("^")] == "5"
+
+
+def test_markup_and_control_characters_are_shown_as_they_are(isthmus: Isthmus) -> None:
+    """Nothing that a stranger wrote into an item colours a terminal or hides in it."""
+    Path("texts.jsonl").write_text('{"id": "a", "text": "[red]loud[/red] \\u001b[31mred"}\n')
+    isthmus("index", "texts.jsonl", "-c", "odd")
+    shown = isthmus("search", "-c", "odd", "-t", "x").stdout
+    assert "[red]loud[/red] \\x1b[31mred" in shown
+
+
+def test_embed_shows_and_prints_vectors(isthmus: Isthmus) -> None:
+    """Inputs with their dimension for people; whole vectors as JSON."""
+    Path("cat.jpg").write_bytes(b"cat")
+    done = isthmus("embed", "--text", "a", "--image", "cat.jpg")
+    assert done.status == 0
+    assert re.search(r"cat\.jpg +image +8", done.stdout)
+    found = isthmus("embed", "--text", "a", "--image", "cat.jpg", "--json").json()
+    assert found["texts"]["names"] == ["a"]
+    assert np.linalg.norm(found["texts"]["vectors"][0]) == pytest.approx(1, abs=1e-3)
+    assert (found["images"]["space"], found["images"]["indexes"], found["errors"]) == (IMAGE_SPACE, [0], [])
+
+
+def test_embed_writes_a_file_that_index_reads(isthmus: Isthmus) -> None:
+    """The npz of --out holds vectors, names and spaces, and can be indexed as it is."""
+    Path("cat.jpg").write_bytes(b"cat")
+    found = isthmus("embed", "--text", "a", "--text", "b", "--image", "cat.jpg", "--out", "v.npz", "--json").json()
+    assert (found["out"], "vectors" in found["texts"]) == ("v.npz", False)
+    with np.load("v.npz") as arrays:
+        assert arrays["text"].shape == (2, 8)
+        assert (arrays["text_name"].tolist(), str(arrays["text_space"])) == (["a", "b"], TEXT_SPACE)
+    assert isthmus("index", "v.npz", "-c", "vectors", "--json").json()["created"] == 3
+
+
+def test_embed_fails_when_an_input_was_refused(isthmus: Isthmus) -> None:
+    """What worked is printed, what did not is named, and the exit status says so."""
+    Path("broken.jpg").write_bytes(BROKEN_IMAGE)
+    done = isthmus("embed", "--text", "a", "--image", "broken.jpg", "--json")
+    assert done.status == 1
+    assert done.json()["errors"] == [
+        {"index": 0, "name": "broken.jpg", "reason": "INVALID_IMAGE", "message": "the bytes are not a readable image"}
+    ]
+    assert "1 of 2 inputs refused; input 0: the bytes are not a readable image (INVALID_IMAGE)" in done.stderr
