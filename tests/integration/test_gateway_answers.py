@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -11,11 +12,11 @@ import pytest
 
 from isthmus.core.modality import Modality
 from isthmus.runtime.base.filters import Between, End
-from isthmus.runtime.base.limits import TOP_K_MAX_COUNT
+from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT, TOP_K_MAX_COUNT
 from isthmus.runtime.rpc.filters import filter_message
-from isthmus.v1 import common_pb2
-from tests.integration.gateway_calls import create, refusal, request, search, upsert, vector_item
-from tests.unit.gateway.dummy_encoder import DummyEncoder
+from isthmus.v1 import common_pb2, gateway_service_pb2
+from tests.integration.gateway_calls import create, refusal, request, search, spaced, upsert, vector_item
+from tests.unit.gateway.dummy_encoder import DummyEncoder, expected_row
 from tests.unit.gateway.mesh import GatewayMesh, gateway_mesh
 from tests.unit.index.support import DIMENSION, SPACE, vectors
 
@@ -81,6 +82,85 @@ async def test_items_of_one_pair_key_are_one_answer(mesh: GatewayMesh) -> None:
 async def test_an_item_takes_no_place_of_its_own_answers(mesh: GatewayMesh) -> None:
     """The most that may be asked for comes, though the item itself would be the first of them."""
     assert await _found(mesh, item_id="i7", top_k=TOP_K_MAX_COUNT) == _order(7)[:TOP_K_MAX_COUNT]
+
+
+def _example(weight: float | None = None, **content: Any) -> gateway_service_pb2.Example:
+    return gateway_service_pb2.Example(weight=weight, **content)
+
+
+def _examples(*examples: gateway_service_pb2.Example) -> gateway_service_pb2.Examples:
+    return gateway_service_pb2.Examples(examples=examples)
+
+
+async def test_examples_make_one_query(mesh: GatewayMesh) -> None:
+    """Items, a vector and a content, some unlike: the order is the mean's, without the items; filters hold too."""
+    text = np.frombuffer(expected_row(SPACE, b"a green bird", DIMENSION), dtype="<f2").astype(np.float32)
+    query = _ROWS[1] + 2 * _ROWS[2] - 0.5 * _ROWS[3] + _ROWS[30] + text
+    asked = _examples(
+        _example(item_id="i1"),
+        _example(2.0, item_id="i2"),
+        _example(-0.5, item_id="i3"),
+        _example(vector=spaced(_ROWS[30].tolist(), space=SPACE, modality=_IMAGE)),
+        _example(text="a green bird"),
+    )
+    order = [number for number in np.argsort(-(_ROWS @ query)).tolist() if number not in (1, 2, 3)]
+    assert (await _found(mesh, examples=asked, top_k=50)) == order[:50]
+    found = await _found(mesh, examples=asked, top_k=50, group_by=_BY_KEY)
+    assert found == _grouped(order)[:50]
+    cheap = filter_message(Between("number", None, End(100, closed=False)))
+    found = await _found(mesh, examples=asked, top_k=50, filter=cheap)
+    assert found == [number for number in order if number < 100][:50]
+
+
+@pytest.mark.parametrize(
+    ("examples", "expected"),
+    [
+        ([], (grpc.StatusCode.INVALID_ARGUMENT, "EMPTY_INPUT", {"field": "examples.examples"})),
+        (
+            [_example(item_id="i1"), _example()],
+            (grpc.StatusCode.INVALID_ARGUMENT, "EMPTY_INPUT", {"field": "examples.examples[1].content"}),
+        ),
+        (
+            [_example(item_id="i1"), _example(item_id="nothing")],
+            (grpc.StatusCode.NOT_FOUND, "ITEM_NOT_FOUND", {"field": "examples.examples[1].item_id"}),
+        ),
+        (
+            [_example(item_id="i1"), _example(text=" ")],
+            (grpc.StatusCode.INVALID_ARGUMENT, "EMPTY_TEXT", {"field": "examples.examples[1].text", "size": "1"}),
+        ),
+        *(
+            (
+                [_example(weight, item_id="i1")],
+                (
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    "INVALID_FIELD",
+                    {"field": "examples.examples[0].weight", "limit": "100"},
+                ),
+            )
+            for weight in (0.0, 100.5, float("nan"), -float("inf"))
+        ),
+        (
+            [_example(1.0, item_id="i1"), _example(-1.0, item_id="i1")],
+            (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", {"field": "examples"}),
+        ),
+    ],
+)
+async def test_wrong_examples_are_refused(mesh: GatewayMesh, examples: list[Any], expected: object) -> None:
+    """The error says which example it is about, where it is about one."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await search(mesh, examples=_examples(*examples))
+    assert refusal(refused.value) == expected
+
+
+async def test_so_many_examples_and_no_more(mesh: GatewayMesh) -> None:
+    """64 are searched by and left out; 65 are refused with the limit."""
+    asked = [_example(100.0, item_id=f"i{number}") for number in range(EXAMPLES_MAX_COUNT + 1)]
+    found = await _found(mesh, examples=_examples(*asked[:-1]), top_k=TOP_K_MAX_COUNT)
+    assert sorted(found) == list(range(EXAMPLES_MAX_COUNT, _COUNT))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await search(mesh, examples=_examples(*asked))
+    metadata = {"field": "examples.examples", "limit": "64", "count": "65"}
+    assert refusal(refused.value) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BATCH_TOO_LARGE", metadata)
 
 
 async def test_an_unknown_grouping_is_refused(mesh: GatewayMesh) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.failures import UsageError, reporting
+from isthmus.cli.likes import parse_likes
 from isthmus.cli.local import read_bytes
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import note, percent, print_json, print_table, table
@@ -24,6 +25,17 @@ def search(
     text: Annotated[str | None, typer.Option("--text", "-t", help="Search by this text.")] = None,
     image: Annotated[Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by this image.")] = None,
     item: Annotated[str | None, typer.Option(metavar="ID", help="Search by an item of the collection.")] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXAMPLE",
+            help="Search by examples: text:WORDS, image:FILE or item:ID, with a weight as in 0.5*item:ID; repeatable.",
+        ),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXAMPLE", help="An example that answers should be unlike, written as for --like."),
+    ] = None,
     modality: Annotated[AnyModality, typer.Option(help="What to answer with.")] = "any",
     where: Annotated[
         str | None,
@@ -41,12 +53,15 @@ def search(
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Find the items nearest to a text, an image or an item."""
+    """Find the items nearest to a text, an image, an item or several examples."""
     with reporting(as_json=json), connect(address) as client:
         query = {"text": text, "image": None if image is None else str(image), "item": item}
         given = {name: value for name, value in query.items() if value is not None}
-        if len(given) != 1:
-            msg = f"give exactly one of --text, --image and --item; {len(given)} are given"
+        asked: dict[str, object] = {**given}
+        if like or unlike:
+            asked |= {"like": like or [], "unlike": unlike or []}
+        if len(given) + bool(like or unlike) != 1:
+            msg = "give exactly one of --text, --image, --item, and examples with --like and --unlike"
             raise UsageError(msg)
         wanted = None if where is None else _filter(where)
         found = client.search(
@@ -54,6 +69,7 @@ def search(
             text=text,
             image=None if image is None else read_bytes(image),
             item_id=item,
+            examples=parse_likes(like or [], unlike or []) if like or unlike else None,
             modality=modality,
             where=wanted,
             group_by=group_by,
@@ -61,7 +77,7 @@ def search(
         )
         if json:
             print_json(
-                {"collection": collection, "query": given, "where": where, "group_by": group_by, **_document(found)}
+                {"collection": collection, "query": asked, "where": where, "group_by": group_by, **_document(found)}
             )
         else:
             _show(found)

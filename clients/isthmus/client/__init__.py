@@ -68,6 +68,7 @@ from isthmus.client.matching.inputs import Impostor, MatchTerms, Pair
 from isthmus.client.matching.results import AuditedPair, AuditSummary, Decision, MatchResult, PairMatch
 from isthmus.client.mesh.results import CacheStatus, EncoderStatus, Status
 from isthmus.client.results import Calibration, ItemError, Timings
+from isthmus.client.search.examples import Example
 from isthmus.client.search.results import Neighbor, SearchResult
 from isthmus.client.search.where import F, Filter
 from isthmus.client.watching.results import (
@@ -105,6 +106,7 @@ __all__ = [
     "Embeddings",
     "EncoderStatus",
     "EvaluationReport",
+    "Example",
     "F",
     "FailedPreconditionError",
     "Filter",

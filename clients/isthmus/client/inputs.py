@@ -9,6 +9,8 @@ from typing import IO, Any, Literal, Protocol, TypeAlias
 
 from numpy.typing import ArrayLike, NDArray
 
+from isthmus.client.checks import check_one
+
 __all__ = [
     "AnyModality",
     "AttributeValue",
@@ -62,13 +64,6 @@ ImageLike: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] |
 (h, w, 4), or a Pillow image. Arrays and Pillow images are sent as PNG, without loss."""
 
 
-def _check_one(owner: str, **given: object) -> None:
-    names = [name for name, value in given.items() if value is not None]
-    if len(names) != 1:
-        msg = f"{owner} takes exactly one of {', '.join(given)}; {len(names)} are given"
-        raise ValueError(msg)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Input:
     """One thing to embed: an image or a text.
@@ -84,7 +79,7 @@ class Input:
 
     def __post_init__(self) -> None:
         """Check that it is one thing."""
-        _check_one("Input", image=self.image, text=self.text)
+        check_one("Input", image=self.image, text=self.text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +121,7 @@ class Item:
 
     def __post_init__(self) -> None:
         """Check that it has one content."""
-        _check_one("Item", image=self.image, text=self.text, vector=self.vector)
+        check_one("Item", image=self.image, text=self.text, vector=self.vector)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from isthmus.gateway.domain import (
     UpsertDraft,
     UpsertReceipt,
 )
+from isthmus.gateway.example_rows import ExampleRows
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.filters import Filter
 
@@ -94,6 +95,20 @@ class SearchPort(Protocol):
         terms: AnswerTerms | None = None,
     ) -> Found:
         """Search up to 256 queries of one modality, among the items that `where` holds for, for what `terms` say."""
+        ...
+
+    async def search_examples(
+        self,
+        collection: str,
+        examples: Sequence[ExampleRows],
+        *,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+        where: Filter | None = None,
+        terms: AnswerTerms | None = None,
+    ) -> Found:
+        """Search one query that is made of up to 64 examples; as `search`."""
         ...
 
     async def get_vectors(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from isthmus.core.modality import Modality
 from isthmus.gateway.cache import EmbeddingCache
-from isthmus.gateway.domain import Content, Neighbor, Row, Stages
+from isthmus.gateway.domain import Content, Found, Neighbor, Row, Stages, StoredVector
 from isthmus.gateway.embedder import Embedder
+from isthmus.gateway.example_rows import ExampleRow, by_space
+from isthmus.gateway.gather import gather_all
 from isthmus.gateway.metrics import SEARCH_SECONDS
 from isthmus.gateway.ports import SearchPort
 from isthmus.gateway.validation import GivenVector
@@ -18,10 +21,20 @@ from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import IsthmusError, NotFoundError
 from isthmus.runtime.base.filters import Filter
 
-__all__ = ["ItemQuery", "SearchAnswer", "SearchCommand", "Seeker"]
+__all__ = [
+    "Example",
+    "ExamplesQuery",
+    "ItemQuery",
+    "QuerySource",
+    "SearchAnswer",
+    "SearchCommand",
+    "Seeker",
+    "of_example",
+]
 
 DEGRADED_CACHE: Final = "cache"
 """How an answer says that the shared cache was left out."""
+_EXAMPLES: Final = "examples.examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,34 @@ class ItemQuery:
     """
 
     item_id: str
+
+
+QuerySource: TypeAlias = Content | GivenVector | ItemQuery
+"""What a query, or one of its examples, may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What answers should be like, or unlike.
+
+    Attributes:
+        source: What it is.
+        weight: How much it counts; negative where answers should be unlike it.
+    """
+
+    source: QuerySource
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesQuery:
+    """Several examples as a query.
+
+    Attributes:
+        examples: 1 to 64.
+    """
+
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +91,7 @@ class SearchCommand:
     """
 
     collection: str
-    query: Content | GivenVector | ItemQuery
+    query: QuerySource | ExamplesQuery
     top_k: int
     item_modality: Modality | None = None
     min_revision: int = 0
@@ -82,13 +123,12 @@ class SearchAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
-    """A query as the searcher wants it."""
+class _Made:
+    """A source, embedded."""
 
     modality: Modality
     space: str
     row: Row
-    min_revision: int
 
 
 class Seeker:
@@ -113,18 +153,36 @@ class Seeker:
             NotFoundError: ITEM_NOT_FOUND; the item that should be the query is not there.
         """
         stages = Stages()
-        query = await self._query(command, stages)
+        is_single = not isinstance(command.query, ExamplesQuery)
+        examples = (
+            command.query.examples if isinstance(command.query, ExamplesQuery) else (Example(command.query, 1.0),)
+        )
+        sources = [example.source for example in examples]
+        made, revision = await self._made(command, sources, stages)
+        rows: list[_Made] = []
+        for place, each in enumerate(made):
+            if isinstance(each, IsthmusError):
+                raise each if is_single else of_example(each, place)
+            rows.append(each)
+        if is_single:
+            (one,) = rows
+            search = partial(
+                self._searcher.search, command.collection, [one.row], modality=one.modality, space=one.space
+            )
+        else:
+            weighted = [
+                ExampleRow(each.modality, each.space, each.row, example.weight)
+                for each, example in zip(rows, examples, strict=True)
+            ]
+            search = partial(self._searcher.search_examples, command.collection, by_space(weighted))
         # An item would be the best answer to itself.
-        own_ids = (command.query.item_id,) if isinstance(command.query, ItemQuery) else ()
+        own_ids = tuple(dict.fromkeys(source.item_id for source in sources if isinstance(source, ItemQuery)))
         started_s = time.monotonic()
-        found = await self._searcher.search(
-            command.collection,
-            [query.row],
-            modality=query.modality,
-            space=query.space,
+        found: Found = await search(
             top_k=command.top_k,
             item_modality=command.item_modality,
-            min_revision=query.min_revision,
+            # Not older than what was just read: an item must not find itself gone.
+            min_revision=max(command.min_revision, revision),
             where=command.where,
             terms=AnswerTerms(exclude_ids=own_ids, one_per_pair_key=command.one_per_pair_key),
         )
@@ -132,37 +190,59 @@ class Seeker:
         stages.align_micros += found.align_micros
         stages.search_micros += found.search_micros
         (neighbors,) = found.neighbors
-        asked_cache = isinstance(command.query, Content)
+        asked_cache = any(isinstance(source, Content) for source in sources)
         return SearchAnswer(
             neighbors=neighbors,
             revision=found.revision,
             space=found.space,
             calibration=found.calibration,
-            truncated=query.row.truncated,
+            truncated=any(each.row.truncated for each in rows),
             degraded=[DEGRADED_CACHE] if asked_cache and self._cache.degraded else [],
             stages=stages,
         )
 
-    async def _query(self, command: SearchCommand, stages: Stages) -> _Query:
-        query = command.query
-        if isinstance(query, GivenVector):
-            return _Query(query.modality, query.space, query.row, command.min_revision)
-        if isinstance(query, ItemQuery):
-            return await self._stored_query(query, command)
-        embedded = await self._embedder.embed(query.modality, [query])
-        stages.add(embedded.stages)
-        (row,) = embedded.rows
-        if isinstance(row, IsthmusError):
-            raise row
-        return _Query(query.modality, embedded.encoder.space, row, command.min_revision)
+    async def _made(
+        self, command: SearchCommand, sources: Sequence[QuerySource], stages: Stages
+    ) -> tuple[list[_Made | IsthmusError], int]:
+        """Return each source embedded or what is wrong with it, and the revision at which items were read."""
+        made: dict[int, _Made | IsthmusError] = {}
+        ids = list(dict.fromkeys(source.item_id for source in sources if isinstance(source, ItemQuery)))
+        stored: Mapping[str, StoredVector] = {}
+        revision = 0
+        if ids:
+            stored, revision = await self._searcher.get_vectors(
+                command.collection, ids, min_revision=command.min_revision
+            )
+        contents: dict[Modality, dict[int, Content]] = {}
+        for place, source in enumerate(sources):
+            if isinstance(source, Content):
+                contents.setdefault(source.modality, {})[place] = source
+            elif isinstance(source, GivenVector):
+                made[place] = _Made(source.modality, source.space, source.row)
+            elif (item := stored.get(source.item_id)) is not None:
+                made[place] = _Made(item.modality, item.space, item.row)
+            else:
+                msg = "item_id names no item of the collection"
+                made[place] = NotFoundError(msg, reason="ITEM_NOT_FOUND", metadata={"field": "item_id"})
 
-    async def _stored_query(self, query: ItemQuery, command: SearchCommand) -> _Query:
-        vectors, revision = await self._searcher.get_vectors(
-            command.collection, [query.item_id], min_revision=command.min_revision
-        )
-        stored = vectors.get(query.item_id)
-        if stored is None:
-            msg = "item_id names no item of the collection"
-            raise NotFoundError(msg, reason="ITEM_NOT_FOUND", metadata={"field": "item_id"})
-        # Not older than what was just read: the item must not find itself gone.
-        return _Query(stored.modality, stored.space, stored.row, max(command.min_revision, revision))
+        async def embed(modality: Modality, own: Mapping[int, Content]) -> None:
+            embedded = await self._embedder.embed(modality, list(own.values()))
+            stages.add(embedded.stages)
+            for place, row in zip(own, embedded.rows, strict=True):
+                made[place] = row if isinstance(row, IsthmusError) else _Made(modality, embedded.encoder.space, row)
+
+        if contents:
+            await gather_all([embed(modality, own) for modality, own in contents.items()])
+        return [made[place] for place in range(len(sources))], revision
+
+
+def of_example(error: IsthmusError, place: int) -> IsthmusError:
+    """Return an error that names the example that it is about."""
+    path = f"{_EXAMPLES}[{place}]"
+    field = error.metadata.get("field", "")
+    return type(error)(
+        f"{path}: {error.message}",
+        reason=error.reason,
+        metadata={**error.metadata, "field": f"{path}.{field}" if field else path},
+        retry_after_s=error.retry_after_s,
+    )

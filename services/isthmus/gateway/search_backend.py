@@ -21,6 +21,7 @@ from isthmus.gateway.domain import (
     Row,
     StoredVector,
 )
+from isthmus.gateway.example_rows import ExampleRows
 from isthmus.gateway.messages import (
     collection_of,
     modality_message,
@@ -54,6 +55,15 @@ def _pair_embeddings(batch: PairRows) -> common_pb2.EmbeddingBatch:
     dimension = len(batch.rows[0].data) // ROW_COMPONENT_BYTES
     return common_pb2.EmbeddingBatch(
         space=batch.space, vectors=rows_message(batch.rows, dimension), input_indexes=batch.pairs
+    )
+
+
+def _example_message(batch: ExampleRows) -> index_search_service_pb2.ExampleVectors:
+    return index_search_service_pb2.ExampleVectors(
+        modality=modality_message(batch.modality),
+        space=batch.space,
+        vectors=rows_message(batch.rows, len(batch.rows[0].data) // ROW_COMPONENT_BYTES),
+        weights=batch.weights,
     )
 
 
@@ -116,10 +126,37 @@ class SearchBackend:
             min_revision=min_revision,
             filter=None if where is None else filter_message(where),
         )
+        return await self._ask(request, terms, count=len(rows) * top_k)
+
+    async def search_examples(
+        self,
+        collection: str,
+        examples: Sequence[ExampleRows],
+        *,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+        where: Filter | None = None,
+        terms: AnswerTerms | None = None,
+    ) -> Found:
+        """Search one query that is made of up to 64 examples; as `search`."""
+        request = index_search_service_pb2.SearchRequest(
+            collection=collection,
+            examples=[_example_message(batch) for batch in examples],
+            top_k=top_k,
+            item_modality=modality_message(item_modality),
+            min_revision=min_revision,
+            filter=None if where is None else filter_message(where),
+        )
+        return await self._ask(request, terms, count=top_k)
+
+    async def _ask(
+        self, request: index_search_service_pb2.SearchRequest, terms: AnswerTerms | None, *, count: int
+    ) -> Found:
         if terms is not None:
             set_answer_terms(request, terms)
         answer = await call(self.stub.Search, request, backend="index_search")
-        return await self._offload.run(partial(_found, answer), count=len(rows) * top_k // _NEIGHBORS_AN_ENTRY)
+        return await self._offload.run(partial(_found, answer), count=count // _NEIGHBORS_AN_ENTRY)
 
     async def match_pairs(
         self,

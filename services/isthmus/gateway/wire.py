@@ -12,7 +12,15 @@ from isthmus.gateway.domain import Content, Stages
 from isthmus.gateway.engine import EmbedAnswer, SpacedRows
 from isthmus.gateway.evaluate import SearchReport
 from isthmus.gateway.messages import attribute_values, modality_of
-from isthmus.gateway.search import ItemQuery, SearchAnswer, SearchCommand
+from isthmus.gateway.search import (
+    Example,
+    ExamplesQuery,
+    ItemQuery,
+    QuerySource,
+    SearchAnswer,
+    SearchCommand,
+    of_example,
+)
 from isthmus.gateway.upsert import UpsertAck
 from isthmus.gateway.upsert_plan import CheckedItem, refuse_duplicates
 from isthmus.gateway.validation import (
@@ -25,8 +33,8 @@ from isthmus.gateway.validation import (
 )
 from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
-from isthmus.runtime.base.limits import TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
-from isthmus.runtime.base.names import check_item_id, check_name, check_pair_key, check_space
+from isthmus.runtime.base.limits import EXAMPLE_WEIGHT_MAX, EXAMPLES_MAX_COUNT, TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
+from isthmus.runtime.base.names import check_count, check_item_id, check_name, check_pair_key, check_space
 from isthmus.runtime.rpc.answer_terms import is_grouped
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, unknown_enum
 from isthmus.runtime.rpc.filters import filter_of
@@ -184,17 +192,47 @@ def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCom
     )
 
 
-def _query(request: gateway_service_pb2.SearchItemsRequest) -> Content | GivenVector | ItemQuery:
-    kind = request.WhichOneof("query")
+def _query(request: gateway_service_pb2.SearchItemsRequest) -> QuerySource | ExamplesQuery:
+    if request.WhichOneof("query") == "examples":
+        return _examples(request.examples)
+    return _source(request, request.WhichOneof("query"), missing=_QUERY)
+
+
+def _source(
+    message: gateway_service_pb2.SearchItemsRequest | gateway_service_pb2.Example, kind: str | None, *, missing: str
+) -> QuerySource:
     if kind == "text":
-        return text_content(request.text)
+        return text_content(message.text)
     if kind == "image":
-        return image_content(request.image)
+        return image_content(message.image)
     if kind == "vector":
-        return given_vector(request.vector)
+        return given_vector(message.vector)
     if kind == "item_id":
-        return ItemQuery(check_item_id(request.item_id))
-    raise _nothing_in(_QUERY)
+        return ItemQuery(check_item_id(message.item_id))
+    raise _nothing_in(missing)
+
+
+def _examples(message: gateway_service_pb2.Examples) -> ExamplesQuery:
+    check_count(message.examples, field="examples.examples", limit=EXAMPLES_MAX_COUNT)
+    found = []
+    for place, example in enumerate(message.examples):
+        try:
+            source = _source(example, example.WhichOneof("content"), missing=_CONTENT)
+            found.append(Example(source, _weight(example)))
+        except IsthmusError as error:
+            raise of_example(error, place) from None
+    return ExamplesQuery(tuple(found))
+
+
+def _weight(example: gateway_service_pb2.Example) -> float:
+    if not example.HasField("weight"):
+        return 1.0
+    # Not a number is not in any range.
+    if not 0.0 < abs(example.weight) <= EXAMPLE_WEIGHT_MAX:
+        msg = f"weight must be -{EXAMPLE_WEIGHT_MAX:.0f} to {EXAMPLE_WEIGHT_MAX:.0f} and not 0"
+        metadata = {"field": "weight", "limit": f"{EXAMPLE_WEIGHT_MAX:.0f}"}
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata=metadata)
+    return example.weight
 
 
 def timings_message(stages: Stages, total_micros: int) -> common_pb2.Timings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration, CalibrationSource
 from isthmus.core.modality import Modality
+from isthmus.index.examples import ExampleVectors, combined_query
 from isthmus.index.merging import Candidates, Merged, first_of_each, merge
 from isthmus.index.metrics import ALIGN_SECONDS, SEARCH_SECONDS
 from isthmus.index.model import Neighbor, SearchResult
@@ -23,7 +24,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgument
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["joined", "rank_snapshot", "search_snapshot"]
+__all__ = ["joined", "rank_snapshot", "search_examples", "search_snapshot"]
 
 _SPARE_MAX_COUNT: Final = 1_024
 """Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
@@ -88,34 +89,70 @@ def rank_snapshot(
         FailedPreconditionError: SPACE_MISMATCH, or NO_ALIGNER with the command that mends it in the metadata.
         InvalidArgumentError: INVALID_VECTOR; another dimension than the space's.
     """
-    wanted = _wanted_modalities(snapshot, queries, modality=modality, space=space, item_modality=item_modality)
+    _check_queries(snapshot, queries, modality=modality, space=space, field="queries")
+    wanted = _wanted_modalities(snapshot, {modality}, item_modality)
     started_s = time.perf_counter()
     aligned = np.ascontiguousarray(snapshot.query_rows(queries, modality))
+    return _answered(
+        _Asked(snapshot, aligned, {modality: 1.0}, wanted, where, terms or AnswerTerms()),
+        top_k=top_k,
+        started_s=started_s,
+    )
+
+
+def search_examples(
+    snapshot: Snapshot,
+    examples: Sequence[ExampleVectors],
+    *,
+    top_k: int,
+    item_modality: Modality | None,
+    where: Filter | None = None,
+    terms: AnswerTerms | None = None,
+) -> SearchResult:
+    """Find the items nearest to one query that is made of examples. No probability is told: none was fitted to such.
+
+    Args:
+        snapshot: What to search.
+        examples: At least one.
+        top_k: Neighbours wanted.
+        item_modality: Of the answers; None means any.
+        where: What must hold of the answers; None means nothing.
+        terms: What answers are made of; None means whatever is nearest.
+
+    Raises:
+        FailedPreconditionError: SPACE_MISMATCH; NO_ALIGNER, where examples and answers are of two modalities.
+        InvalidArgumentError: INVALID_VECTOR; INVALID_FIELD, the examples cancel one another.
+    """
+    for batch in examples:
+        _check_queries(snapshot, batch.rows, modality=batch.modality, space=batch.space, field="examples")
+    wanted = _wanted_modalities(snapshot, {batch.modality for batch in examples}, item_modality)
+    started_s = time.perf_counter()
+    query, shares = combined_query(snapshot, examples)
+    asked = _Asked(snapshot, query, shares, wanted, where, terms or AnswerTerms(), tells_probability=False)
+    found = _answered(asked, top_k=top_k, started_s=started_s)
+    ALIGN_SECONDS.observe(found.align_s)
+    SEARCH_SECONDS.observe(found.search_s)
+    return found
+
+
+def _answered(asked: _Asked, *, top_k: int, started_s: float) -> SearchResult:
+    snapshot = asked.snapshot
     aligned_s = time.perf_counter()
-    # One modality by itself needs no calibration, but a fitted one also tells a probability.
-    needed = len(wanted) > 1 or snapshot.calibration.source is CalibrationSource.FITTED
-    calibration = snapshot.calibration if needed else Calibration.default()
-    asked = _Asked(snapshot, aligned, modality, wanted, calibration, where, terms or AnswerTerms())
     neighbors = tuple(asked.neighbors(top_k))
     searched_s = time.perf_counter()
     return SearchResult(
         neighbors=neighbors,
         revision=snapshot.revision,
-        space=snapshot.space(modality),
-        calibration=calibration.source if needed else None,
+        space=snapshot.space(next(iter(asked.shares))),
+        calibration=asked.calibration.source if asked.is_calibrated else None,
         align_s=aligned_s - started_s,
         search_s=searched_s - aligned_s,
     )
 
 
-def _wanted_modalities(
-    snapshot: Snapshot,
-    queries: NDArray[np.float32],
-    *,
-    modality: Modality,
-    space: str,
-    item_modality: Modality | None,
-) -> tuple[Modality, ...]:
+def _check_queries(
+    snapshot: Snapshot, queries: NDArray[np.float32], *, modality: Modality, space: str, field: str
+) -> None:
     settings = snapshot.settings
     expected = settings.space(modality)
     if space != expected or not expected:
@@ -123,13 +160,19 @@ def _wanted_modalities(
         metadata = {"modality": modality.value, "space": space, "expected": expected}
         raise FailedPreconditionError(msg, reason="SPACE_MISMATCH", metadata=metadata)
     if queries.shape[1] != settings.dimension(modality):
-        msg = f"queries has dimension {queries.shape[1]}; expected {settings.dimension(modality)}"
-        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "queries"})
+        msg = f"{field} has dimension {queries.shape[1]}; expected {settings.dimension(modality)}"
+        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": field})
     if not np.isfinite(queries).all():
-        msg = "queries holds a value that is not finite"
-        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "queries"})
+        msg = f"{field} holds a value that is not finite"
+        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": field})
+
+
+def _wanted_modalities(
+    snapshot: Snapshot, asked: set[Modality], item_modality: Modality | None
+) -> tuple[Modality, ...]:
+    settings = snapshot.settings
     wanted = settings.modalities if item_modality is None else (item_modality,)
-    if settings.needs_aligner and snapshot.aligner is None and wanted != (modality,):
+    if settings.needs_aligner and snapshot.aligner is None and len(asked.union(wanted)) > 1:
         raise no_aligner()
     return wanted
 
@@ -141,20 +184,30 @@ class _Asked:
     Attributes:
         snapshot: What is searched.
         rows: (n, d) float32 aligned queries.
-        modality: Of the queries.
+        shares: Each modality's share of the queries; they add up to 1.
         wanted: Modalities of the answers.
-        calibration: Of the merge.
         where: What must hold of the answers; None means nothing.
         terms: What answers are made of.
+        tells_probability: Whether the calibration's probabilities are about such queries.
     """
 
     snapshot: Snapshot
     rows: NDArray[np.float32]
-    modality: Modality
+    shares: Mapping[Modality, float]
     wanted: tuple[Modality, ...]
-    calibration: Calibration
     where: Filter | None
     terms: AnswerTerms
+    tells_probability: bool = True
+
+    @property
+    def is_calibrated(self) -> bool:
+        """One modality by itself needs no calibration, but a fitted one also tells a probability."""
+        return len(self.wanted) > 1 or self.snapshot.calibration.source is CalibrationSource.FITTED
+
+    @property
+    def calibration(self) -> Calibration:
+        """What makes the scores of two modalities comparable."""
+        return self.snapshot.calibration if self.is_calibrated else Calibration.default()
 
     def neighbors(self, top_k: int) -> list[tuple[Neighbor, ...]]:
         """Return the answers to each query.
@@ -190,16 +243,26 @@ class _Asked:
         return tuple(part.without(part.find(excluded)) for part in parts) if excluded else parts
 
     def _candidates(
-        self, parts: Sequence[LiveSegment], queries: NDArray[np.int64], modality: Modality, depth: int
+        self, parts: Sequence[LiveSegment], queries: NDArray[np.int64], item: Modality, depth: int
     ) -> Candidates:
         scores, numbers, rows = _best_of(parts, self.rows[queries], depth, self.where)
+        calibration = self.calibration
+        # A mean of curves that rise with the score rises with it too.
+        merge_scores = sum(
+            share * calibration.merge_scores(scores, query=modality, item=item)
+            for modality, share in self.shares.items()
+        )
+        probabilities = None
+        if self.tells_probability:
+            (modality,) = self.shares
+            probabilities = calibration.probabilities(scores, query=modality, item=item)
         return Candidates(
             parts=parts,
             scores=scores,
             numbers=numbers,
             rows=rows,
-            merge_scores=self.calibration.merge_scores(scores, query=self.modality, item=modality),
-            probabilities=self.calibration.probabilities(scores, query=self.modality, item=modality),
+            merge_scores=np.asarray(merge_scores),
+            probabilities=probabilities,
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.index.config import IndexConfig
+from isthmus.index.examples import ExampleVectors
 from isthmus.index.following import Following
 from isthmus.index.model import (
     AlignerFiles,
@@ -27,7 +28,7 @@ from isthmus.index.model import (
 )
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
-from isthmus.index.ranking import joined, search_snapshot
+from isthmus.index.ranking import joined, search_examples, search_snapshot
 from isthmus.index.reading import read_rows
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
@@ -140,6 +141,41 @@ class SearcherEngine:
             is_idle=self._pool.idle_threads > 0,
         )
         return answers[0] if len(answers) == 1 else joined(answers)
+
+    async def search_examples(
+        self,
+        tenant: str,
+        collection: str,
+        *,
+        examples: Sequence[ExampleVectors],
+        top_k: int,
+        item_modality: Modality | None = None,
+        where: Filter | None = None,
+        terms: AnswerTerms | None = None,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> SearchResult:
+        """Find the nearest items of one query that is made of examples; arguments and errors as of `search`.
+
+        Raises:
+            FailedPreconditionError: NO_ALIGNER, where examples and answers are of two modalities.
+            InvalidArgumentError: INVALID_FIELD, the examples cancel one another.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        _check_top_k(top_k)
+        snapshot = await self._following.at_least(
+            await self._following.follower(tenant, collection), min_revision, deadline_s
+        )
+        ask = partial(
+            search_examples,
+            snapshot,
+            examples,
+            top_k=top_k,
+            item_modality=item_modality,
+            where=where,
+            terms=terms,
+        )
+        return await self._pool.run(ask, deadline_s=deadline_s)
 
     async def match_pairs(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -11,7 +12,7 @@ import grpc
 from isthmus.index import wire
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
-from isthmus.index.model import CollectionSettings, NotesWanted
+from isthmus.index.model import CollectionSettings, NotesWanted, SearchResult
 from isthmus.index.pair_rows import PairSampling
 from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
@@ -202,16 +203,22 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
         """Search a batch of query vectors."""
         started_s = time.monotonic()
         call = context.current()
-        modality = wire.modality_of(request.modality, field="modality")
         item_modality = (
             wire.modality_of(request.item_modality, field="item_modality") if request.item_modality else None
         )
-        result = await self._engine.search(
+        search: Callable[..., Awaitable[SearchResult]]
+        if request.examples:
+            search = partial(self._engine.search_examples, examples=wire.example_vectors(request.examples))
+        else:
+            search = partial(
+                self._engine.search,
+                modality=wire.modality_of(request.modality, field="modality"),
+                space=request.space,
+                queries=decode_vectors(request.queries, field="queries", max_rows=EMBED_MAX_COUNT),
+            )
+        result = await search(
             call.tenant,
             request.collection,
-            modality=modality,
-            space=request.space,
-            queries=decode_vectors(request.queries, field="queries", max_rows=EMBED_MAX_COUNT),
             top_k=request.top_k,
             item_modality=item_modality,
             where=filter_of(request.filter) if request.HasField("filter") else None,

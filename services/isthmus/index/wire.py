@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+import numpy as np
 from google.protobuf.message import Message
 
 from isthmus.core.calibration import CalibrationSource
 from isthmus.core.modality import Modality
+from isthmus.index.examples import ExampleVectors
 from isthmus.index.history import Promotion, PromotionKind
 from isthmus.index.model import (
     AlignerFiles,
@@ -29,10 +31,12 @@ from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedE
 from isthmus.runtime.base.limits import (
     ALIGNER_MAX_BYTES,
     EMBED_MAX_COUNT,
+    EXAMPLES_MAX_COUNT,
     INTERNAL_RECEIVE_MAX_BYTES,
     MANIFEST_MAX_BYTES,
     UPSERT_MAX_COUNT,
 )
+from isthmus.runtime.base.names import check_count
 from isthmus.runtime.rpc.attributes import attribute_message, attribute_value
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vectors
 from isthmus.runtime.rpc.guard import guard_message
@@ -46,6 +50,7 @@ __all__ = [
     "batch_message",
     "collection_message",
     "digest_message",
+    "example_vectors",
     "fitting",
     "followed_message",
     "given_vectors",
@@ -339,6 +344,26 @@ def _pair_vectors(batch: common_pb2.EmbeddingBatch, *, field: str) -> PairVector
         msg = f"{field} holds {len(rows)} rows and {len(batch.input_indexes)} positions"
         raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": field})
     return PairVectors(batch.space, rows, batch.input_indexes)
+
+
+def example_vectors(batches: Sequence[index_search_service_pb2.ExampleVectors]) -> list[ExampleVectors]:
+    """Return the examples of one query.
+
+    Raises:
+        InvalidArgumentError: INVALID_VECTOR, INVALID_FIELD, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE.
+        ResourceExhaustedError: BATCH_TOO_LARGE.
+    """
+    check_count(batches, field="examples", limit=EXAMPLES_MAX_COUNT)
+    return [_example_vectors(batch) for batch in batches]
+
+
+def _example_vectors(batch: index_search_service_pb2.ExampleVectors) -> ExampleVectors:
+    rows = decode_vectors(batch.vectors, field="examples.vectors", max_rows=EXAMPLES_MAX_COUNT)
+    weights = np.array(batch.weights, dtype=np.float64)
+    if len(weights) != len(rows) or not np.isfinite(weights).all() or not weights.all():
+        msg = f"examples hold {len(rows)} rows and {len(weights)} weights; each needs one, finite and not 0"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "examples.weights"})
+    return ExampleVectors(modality_of(batch.modality, field="examples.modality"), batch.space, rows, weights)
 
 
 def pairs_message(

@@ -49,6 +49,17 @@ def test_search_among_items_that_match(filled: Isthmus) -> None:
     assert "nothing found" in filled("search", "-c", "pets", "-t", "cat", "--where", "price exists").stderr
 
 
+def test_search_by_examples(filled: Isthmus) -> None:
+    """--like and --unlike, of any kind and weight, and the document says them; what is written otherwise is refused."""
+    like = ["--like", "text:dog", "--like", "2*image:cat.jpg", "--unlike", "0.5*item:bird"]
+    found = filled("search", "-c", "pets", *like, "--json").json()
+    assert "bird" not in [neighbor["id"] for neighbor in found["neighbors"]]
+    assert found["query"] == {"like": ["text:dog", "2*image:cat.jpg"], "unlike": ["0.5*item:bird"]}
+    for wrong in (["--like", "dog"], ["--unlike", "x*item:dog"], ["--text", "dog", "--like", "item:dog"]):
+        done = filled("search", "-c", "pets", *wrong)
+        assert (done.status, done.stdout) == (2, "")
+
+
 def test_search_answers_once_a_thing(filled: Isthmus) -> None:
     """--group-by goes with the search and is told in the document; another one than there is is refused."""
     found = filled("search", "-c", "pets", "-t", "cat", "--group-by", "pair_key", "--json").json()

@@ -14,6 +14,7 @@ from isthmus.client import (
     AsyncClient,
     Client,
     ClientConfig,
+    Example,
     F,
     GuardLimits,
     Input,
@@ -153,8 +154,8 @@ async def test_search_by_item(filled: Both) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({}, "exactly one of text, image, vector, item_id; 0 are given"),
-        ({"text": "a", "item_id": "b"}, "exactly one of text, image, vector, item_id; 2 are given"),
+        ({}, "exactly one of text, image, vector, item_id, examples; 0 are given"),
+        ({"text": "a", "item_id": "b"}, "exactly one of text, image, vector, item_id, examples; 2 are given"),
         ({"text": "a", "top_k": 0}, "top_k is 0; the least is 1"),
         ({"text": "a", "modality": "sound"}, "modality must be image, text or any"),
         ({"text": "a", "group_by": "colour"}, "group_by is 'colour'; it may be 'pair_key' or None"),
@@ -244,6 +245,29 @@ async def test_a_search_with_a_filter_finds_what_matches(call: Both) -> None:
     found = await call("search", "shop", text="3", where=(F("price") >= 1) & (F("price") != 3))
     assert {neighbor.id for neighbor in found.neighbors} == {"item 1", "item 2", "item 4"}
     assert len((await call("search", "shop", text="3")).neighbors) == 5
+
+
+async def test_search_by_examples(call: Both, gateway: SmallGateway, tmp_path: Path) -> None:
+    """Texts, images by path, vectors and items with their weights; items among them are no answers."""
+    await call("create_collection", "c")
+    await call("upsert", "c", [Item(id=name, text=name) for name in ("cat", "dog", "bird")])
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(b"dog")
+    vector = SpacedVector(embedding(b"dog"), modality="text", space=TEXT_SPACE)
+    examples = [
+        Example(text="dog"),
+        Example(image=str(path), weight=2.0),
+        Example(vector=vector),
+        Example(item_id="cat", weight=-0.5),
+    ]
+    found = await call("search", "c", examples=examples)
+    assert [neighbor.id for neighbor in found.neighbors] == ["dog", "bird"]
+    sent = gateway.requests["SearchItems"][-1].examples.examples
+    assert [each.WhichOneof("content") for each in sent] == ["text", "image", "vector", "item_id"]
+    assert [each.weight for each in sent] == [1.0, 2.0, 1.0, -0.5]
+    assert sent[1].image == b"dog"
+    with pytest.raises(ValueError, match="an Example takes exactly one of text, image, vector, item_id; 2 are given"):
+        Example(text="a", item_id="b")
 
 
 async def test_a_search_may_answer_once_a_thing(call: Both) -> None:

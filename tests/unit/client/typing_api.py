@@ -22,6 +22,7 @@ from isthmus.client import (
     DeleteResult,
     EmbedResult,
     EvaluationReport,
+    Example,
     F,
     FitOptions,
     FitProgress,
@@ -96,6 +97,8 @@ def synchronous(pixels: NDArray[np.uint8], picture: Image.Image) -> None:
         assert_type(found.neighbors, tuple[Neighbor, ...])
         assert_type(found.neighbors[0].modality, Modality)
         assert_type(client.search("c", image=picture, group_by="pair_key"), SearchResult)
+
+        assert_type(client.search("c", examples=[Example(text="a"), Example(item_id="b", weight=-1)]), SearchResult)
 
         assert_type(client.create_collection("c", store_thumbnails=True), Collection)
         assert_type(client.get_collection("c"), Collection)

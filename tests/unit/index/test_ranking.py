@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from isthmus.core.aligners import Artefact, load_aligner
 from isthmus.core.calibration import Calibration, CalibrationSource, ScoreCurve
 from isthmus.core.modality import Modality
 from isthmus.index.calibrate import CalibrationKeeper
-from isthmus.index.model import AlignerFiles, CollectionSettings, Neighbor
+from isthmus.index.model import Neighbor
 from isthmus.index.ranking import search_snapshot
-from isthmus.index.segments import LiveSegment, Segment
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from isthmus.runtime.base.no_aligner import PROMOTE_COMMAND
+from tests.unit.index.hand_made import snapshot_of as _snapshot
 from tests.unit.index.support import (
     IMAGE_SPACE,
     ONE_SPACE,
@@ -36,50 +33,6 @@ from tests.unit.index.support import (
 )
 
 _PAIRS = [(query, item) for query in Modality for item in Modality]
-
-
-def _live(modality: Modality, rows: NDArray[np.float32], *, start: int = 0, attributes: bytes = b"{}") -> LiveSegment:
-    count = len(rows)
-    items = pa.table(
-        {
-            "id": [f"{modality}-{start + number}" for number in range(count)],
-            "attributes": [attributes] * count,
-            "pair_key": [f"pair-{start + number}" for number in range(count)],
-            "content_digest": [b""] * count,
-            "revision": [1] * count,
-            "_rowid": pa.array(range(start, start + count), pa.uint64()),
-        }
-    )
-    return LiveSegment(Segment(modality, [rows], items))
-
-
-def _snapshot(
-    raw: Mapping[Modality, list[NDArray[np.float32]]],
-    *,
-    collection: CollectionSettings = ONE_SPACE,
-    aligner: AlignerFiles | None = None,
-    calibration: Calibration | None = None,
-) -> Snapshot:
-    loaded = None if aligner is None else load_aligner(Artefact.from_bytes(aligner.manifest, aligner.tensors))
-    segments = {}
-    for modality in Modality:
-        parts, start = [], 0
-        for rows in raw.get(modality, []):
-            aligned = rows if loaded is None else loaded.align(rows, modality)
-            parts.append(_live(modality, aligned, start=start))
-            start += len(rows)
-        segments[modality] = tuple(parts)
-    fitted = None if loaded is None else loaded.calibration
-    view: Any = None
-    return Snapshot(
-        name="things",
-        settings=collection,
-        revision=3,
-        view=view,
-        aligner=loaded,
-        segments=segments,
-        calibration=calibration or fitted or Calibration.default(),
-    )
 
 
 def _ids(neighbors: tuple[Neighbor, ...]) -> list[str]:

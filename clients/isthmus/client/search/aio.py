@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from isthmus.client.async_calls import AsyncCalls
 from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.search import plan
+from isthmus.client.search.examples import Example
 from isthmus.client.search.results import SearchResult
 from isthmus.client.search.where import Filter
 
@@ -22,6 +25,7 @@ class AsyncSearchCalls(AsyncCalls):
         image: ImageLike | None = None,
         vector: SpacedVector | None = None,
         item_id: str | None = None,
+        examples: Sequence[Example] | None = None,
         modality: AnyModality = "any",
         where: Filter | None = None,
         group_by: GroupBy | None = None,
@@ -38,6 +42,7 @@ class AsyncSearchCalls(AsyncCalls):
                 image=image,
                 vector=vector,
                 item_id=item_id,
+                examples=examples,
                 modality=modality,
                 where=where,
                 group_by=group_by,

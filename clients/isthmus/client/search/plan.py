@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from google.protobuf.message import Message
 
+from isthmus.client.checks import check_one
 from isthmus.client.convert import image_bytes, spaced_vector_message
 from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.plan import Plan, Planner, modality_number
 from isthmus.client.search import decode
+from isthmus.client.search.examples import Example, examples_message
 from isthmus.client.search.results import SearchResult
 from isthmus.client.search.where import Filter
 from isthmus.v1 import common_pb2, gateway_service_pb2
@@ -25,6 +27,7 @@ def search(
     image: ImageLike | None,
     vector: SpacedVector | None,
     item_id: str | None,
+    examples: Sequence[Example] | None,
     modality: AnyModality,
     where: Filter | None,
     group_by: GroupBy | None,
@@ -32,11 +35,7 @@ def search(
     min_revision: int | None,
 ) -> Plan[SearchResult]:
     """Plan a search; raise ValueError when there is not exactly one query, or `group_by` is unknown."""
-    given = {"text": text, "image": image, "vector": vector, "item_id": item_id}
-    names = [name for name, value in given.items() if value is not None]
-    if len(names) != 1:
-        msg = f"a search takes exactly one of {', '.join(given)}; {len(names)} are given"
-        raise ValueError(msg)
+    check_one("a search", text=text, image=image, vector=vector, item_id=item_id, examples=examples)
     if group_by not in (None, "pair_key"):
         msg = f"group_by is {group_by!r}; it may be 'pair_key' or None"
         raise ValueError(msg)
@@ -62,6 +61,8 @@ def search(
             request.vector.CopyFrom(spaced_vector_message(vector))
         elif item_id is not None:
             request.item_id = item_id
+        elif examples is not None:
+            request.examples.CopyFrom(examples_message(examples))
         yield request
 
     return Plan(
@@ -69,5 +70,5 @@ def search(
         requests=requests(),
         decode=lambda answers: decode.search_result(answers[0]),
         timeout_s=planner.config.timeouts.call_s,
-        reads_files=image is not None,
+        reads_files=image is not None or any(example.image is not None for example in examples or ()),
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from isthmus.client.calls import Calls
 from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.search import plan
+from isthmus.client.search.examples import Example
 from isthmus.client.search.results import SearchResult
 from isthmus.client.search.where import Filter
 
@@ -22,6 +25,7 @@ class SearchCalls(Calls):
         image: ImageLike | None = None,
         vector: SpacedVector | None = None,
         item_id: str | None = None,
+        examples: Sequence[Example] | None = None,
         modality: AnyModality = "any",
         where: Filter | None = None,
         group_by: GroupBy | None = None,
@@ -29,7 +33,7 @@ class SearchCalls(Calls):
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> SearchResult:
-        """Find the items nearest to exactly one of a text, an image, a vector and an item of the collection.
+        """Find the items nearest to exactly one of a text, an image, a vector, an item of the collection and examples.
 
         Args:
             collection: Where to look.
@@ -37,6 +41,8 @@ class SearchCalls(Calls):
             image: An image.
             vector: A vector in the collection's raw space for its modality.
             item_id: An item of the collection; it is left out of its own answers.
+            examples: Up to 64 that answers should be like or, of negative weight, unlike, in any mixture of modalities:
+                the query is the weighted mean of their aligned unit vectors. Items among them are left out.
             modality: What to answer with.
             where: What must hold of the answers' attributes, for example `F("price") < 10`; None means nothing. `top_k`
                 answers come whenever so many items match.
@@ -58,6 +64,7 @@ class SearchCalls(Calls):
                 image=image,
                 vector=vector,
                 item_id=item_id,
+                examples=examples,
                 modality=modality,
                 where=where,
                 group_by=group_by,

@@ -435,6 +435,79 @@ class GetItemsResponse(_message.Message):
 Global___GetItemsResponse: _TypeAlias = GetItemsResponse  # noqa: Y015
 
 @_typing.final
+class Example(_message.Message):
+    """What answers should be like, or unlike."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """A text of at most 32 KiB."""
+    image: _builtins.bytes
+    """A JPEG, PNG or WEBP file, limits as in `Input.image`."""
+    item_id: _builtins.str
+    """An item of the collection; it is left out of the answers."""
+    weight: _builtins.float
+    """Optional. How much it counts, -100 to 100 and not 0: negative where answers should be unlike it; unset means 1."""
+    @_builtins.property
+    def vector(self) -> Global___SpacedVector:
+        """A vector in the collection's raw space for its modality."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        image: _builtins.bytes = ...,
+        vector: Global___SpacedVector | None = ...,
+        item_id: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "content", b"content", "image", b"image", "item_id", b"item_id", "text", b"text", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "content", b"content", "image", b"image", "item_id", b"item_id", "text", b"text", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "image", "vector", "item_id"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___Example: _TypeAlias = Example  # noqa: Y015
+
+@_typing.final
+class Examples(_message.Message):
+    """Several examples of either modality: the query is the weighted mean of their aligned unit vectors, scaled to unit norm.
+    Examples and answers of two modalities need an aligner where the collection has two raw spaces.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Example]:
+        """Required. The examples, in any mixture. A maximum of 64."""
+
+    def __init__(
+        self,
+        *,
+        examples: _abc.Iterable[Global___Example] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Examples: _TypeAlias = Examples  # noqa: Y015
+
+@_typing.final
 class SearchItemsRequest(_message.Message):
     """A query."""
 
@@ -445,6 +518,7 @@ class SearchItemsRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     VECTOR_FIELD_NUMBER: _builtins.int
     ITEM_ID_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     MODALITY_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
@@ -473,6 +547,10 @@ class SearchItemsRequest(_message.Message):
         """A vector in the collection's raw space for its modality."""
 
     @_builtins.property
+    def examples(self) -> Global___Examples:
+        """Several examples that answers should be like or unlike; answers tell no probability."""
+
+    @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
         """Optional. Answer only with items that it holds for; unset means all. `top_k` of them come whenever there are so many."""
 
@@ -484,17 +562,18 @@ class SearchItemsRequest(_message.Message):
         image: _builtins.bytes = ...,
         vector: Global___SpacedVector | None = ...,
         item_id: _builtins.str = ...,
+        examples: Global___Examples | None = ...,
         top_k: _builtins.int = ...,
         modality: _common_pb2.Modality.ValueType = ...,
         min_revision: _builtins.int = ...,
         filter: _filter_pb2.Filter | None = ...,
         group_by: _common_pb2.GroupBy.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "filter", b"filter", "image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "image", "vector", "item_id"]  # noqa: Y015
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "image", "vector", "item_id", "examples"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 

@@ -22,8 +22,46 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ExampleVectors(_message.Message):
+    """Weighted examples of one modality and one raw space."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODALITY_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    VECTORS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    modality: _common_pb2.Modality.ValueType
+    """Required. What they were made from."""
+    space: _builtins.str
+    """Required. Their raw space; must be the collection's for that modality."""
+    @_builtins.property
+    def vectors(self) -> _common_pb2.Vectors:
+        """Required. Raw vectors. A maximum of 64 rows."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Required. One weight a row, finite and not 0; negative where answers should be unlike the example. A maximum of 64."""
+
+    def __init__(
+        self,
+        *,
+        modality: _common_pb2.Modality.ValueType = ...,
+        space: _builtins.str = ...,
+        vectors: _common_pb2.Vectors | None = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vectors", b"vectors"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["modality", b"modality", "space", b"space", "vectors", b"vectors", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExampleVectors: _TypeAlias = ExampleVectors  # noqa: Y015
+
+@_typing.final
 class SearchRequest(_message.Message):
-    """Query vectors."""
+    """Query vectors, or the examples that one query is made of."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -37,12 +75,13 @@ class SearchRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     EXCLUDE_IDS_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
-    """Required. Modality of the queries."""
+    """Required unless there are examples. Modality of the queries."""
     space: _builtins.str
-    """Required. Raw space of the queries; must be the collection's for that modality."""
+    """Required unless there are examples. Raw space of the queries; must be the collection's for that modality."""
     top_k: _builtins.int
     """Required. Neighbours a query, 1 to 1000."""
     item_modality: _common_pb2.Modality.ValueType
@@ -53,7 +92,7 @@ class SearchRequest(_message.Message):
     """Optional. One answer a thing; unset means that every item is an answer."""
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
-        """Required. Raw query vectors. A maximum of 256 rows."""
+        """Required unless there are examples. Raw query vectors. A maximum of 256 rows."""
 
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
@@ -62,6 +101,12 @@ class SearchRequest(_message.Message):
     @_builtins.property
     def exclude_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Ids of items that are no answer. A maximum of 64."""
+
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExampleVectors]:
+        """Optional. What one query is made of, in place of `queries`: the weighted mean of the aligned unit vectors. A maximum
+        of 64.
+        """
 
     def __init__(
         self,
@@ -76,10 +121,11 @@ class SearchRequest(_message.Message):
         filter: _filter_pb2.Filter | None = ...,
         group_by: _common_pb2.GroupBy.ValueType = ...,
         exclude_ids: _abc.Iterable[_builtins.str] | None = ...,
+        examples: _abc.Iterable[Global___ExampleVectors] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "exclude_ids", b"exclude_ids", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -135,7 +135,10 @@ class Aligner(ABC):
         Raises:
             ShapeError: `x` is not (n, d) with the dimension of that raw space.
         """
-        aligned = self.align(x, modality)
+        return self.asked_rows(self.align(x, modality), modality)
+
+    def asked_rows(self, aligned: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+        """Return what an inner-product index is asked with: (n, index_dimension) float32 for (n, k) aligned rows."""
         return aligned if self._offsets is None else self._offsets.query_rows(aligned, modality)
 
 

@@ -28,6 +28,8 @@ TOP_K_DEFAULT_COUNT: Final = 10
 """Neighbours of a query that does not say how many."""
 EXAMPLES_MAX_COUNT: Final = 64
 """Examples of one query, and items that are left out of its answer."""
+EXAMPLE_WEIGHT_MAX: Final = 100.0
+"""Weight of an example, without its sign."""
 MEASURE_SAMPLE_MAX_COUNT: Final = 5_000
 """Pairs that the costlier measures of the gap look at."""
 FOLLOWED_MAX_COUNT: Final = 10_000

@@ -21,6 +21,17 @@ from tests.unit.client.gateway.script import Script
 from tests.unit.index.filter_model import holds
 
 
+def _example(example: gateway_service_pb2.Example, stored: Any) -> NDArray[np.float32]:
+    row: NDArray[np.float32]
+    if example.HasField("item_id"):
+        row = stored[example.item_id][1]
+        return row
+    if example.HasField("vector"):
+        row = decode_vectors(example.vector.vector, field="vector", max_rows=1)[0]
+        return row
+    return embedding(example.image if example.HasField("image") else example.text.encode())
+
+
 class Items(Script):
     """Answers about items."""
 
@@ -139,15 +150,19 @@ class Items(Script):
             query = embedding(request.image)
         elif request.HasField("vector"):
             query = decode_vectors(request.vector.vector, field="query.vector", max_rows=1)[0]
+        elif request.HasField("examples"):
+            examples = request.examples.examples
+            query = np.sum([each.weight * _example(each, stored) for each in examples], axis=0, dtype=np.float32)
         elif request.item_id in stored:
             query = stored[request.item_id][1]
         else:
             msg = "there is no such item"
             raise NotFoundError(msg, reason="ITEM_NOT_FOUND", metadata={"field": "query.item_id"})
+        own_ids = {request.item_id, *(example.item_id for example in request.examples.examples)}
         wanted = [
             (float(vector @ query), item)
             for item, vector in stored.values()
-            if request.modality in (common_pb2.MODALITY_UNSPECIFIED, item.modality) and item.id != request.item_id
+            if request.modality in (common_pb2.MODALITY_UNSPECIFIED, item.modality) and item.id not in own_ids
         ]
         if request.HasField("filter"):
             where = filter_of(request.filter)
