@@ -24,7 +24,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgument
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["joined", "rank_snapshot", "search_examples", "search_snapshot"]
+__all__ = ["Question", "joined", "rank_snapshot", "search_examples", "search_snapshot"]
 
 _SPARE_MAX_COUNT: Final = 1_024
 """Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
@@ -35,67 +35,52 @@ _CANDIDATES_MAX_COUNT: Final = 262_144
 """Candidates of all queries together that are held at a time; one query may need more."""
 
 
-def search_snapshot(
-    snapshot: Snapshot,
-    queries: NDArray[np.float32],
-    *,
-    modality: Modality,
-    space: str,
-    top_k: int,
-    item_modality: Modality | None,
-    where: Filter | None = None,
-    terms: AnswerTerms | None = None,
-) -> SearchResult:
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked with a batch of queries, beside their vectors."""
+
+    modality: Modality
+    """Of the queries."""
+    space: str
+    """Their raw space."""
+    top_k: int
+    """Neighbours a query."""
+    item_modality: Modality | None = None
+    """Of the answers; None means any."""
+    where: Filter | None = None
+    """What must hold of the answers; None means nothing."""
+    terms: AnswerTerms | None = None
+    """What answers are made of; None means whatever is nearest."""
+
+
+def search_snapshot(snapshot: Snapshot, queries: NDArray[np.float32], question: Question) -> SearchResult:
     """Find the nearest items of each query for a caller, and export how long that took. As `rank_snapshot`."""
-    found = rank_snapshot(
-        snapshot,
-        queries,
-        modality=modality,
-        space=space,
-        top_k=top_k,
-        item_modality=item_modality,
-        where=where,
-        terms=terms,
-    )
+    found = rank_snapshot(snapshot, queries, question)
     ALIGN_SECONDS.observe(found.align_s)
     SEARCH_SECONDS.observe(found.search_s)
     return found
 
 
-def rank_snapshot(
-    snapshot: Snapshot,
-    queries: NDArray[np.float32],
-    *,
-    modality: Modality,
-    space: str,
-    top_k: int,
-    item_modality: Modality | None,
-    where: Filter | None = None,
-    terms: AnswerTerms | None = None,
-) -> SearchResult:
+def rank_snapshot(snapshot: Snapshot, queries: NDArray[np.float32], question: Question) -> SearchResult:
     """Find the nearest items of each query.
 
     Args:
         snapshot: What to search.
         queries: (n, d) float32 raw embeddings.
-        modality: Of the queries.
-        space: Their raw space.
-        top_k: Neighbours a query.
-        item_modality: Of the answers; None means any.
-        where: What must hold of the answers; None means nothing.
-        terms: What answers are made of; None means whatever is nearest.
+        question: What is asked with them.
 
     Raises:
         FailedPreconditionError: SPACE_MISMATCH, or NO_ALIGNER with the command that mends it in the metadata.
         InvalidArgumentError: INVALID_VECTOR; another dimension than the space's.
     """
-    _check_queries(snapshot, queries, modality=modality, space=space, field="queries")
-    wanted = _wanted_modalities(snapshot, {modality}, item_modality)
+    modality = question.modality
+    _check_queries(snapshot, queries, modality=modality, space=question.space, field="queries")
+    wanted = _wanted_modalities(snapshot, {modality}, question.item_modality)
     started_s = time.perf_counter()
     aligned = np.ascontiguousarray(snapshot.query_rows(queries, modality))
     return _answered(
-        _Asked(snapshot, aligned, {modality: 1.0}, wanted, where, terms or AnswerTerms()),
-        top_k=top_k,
+        _Asked(snapshot, aligned, {modality: 1.0}, wanted, question.where, question.terms or AnswerTerms()),
+        top_k=question.top_k,
         started_s=started_s,
     )
 

@@ -28,7 +28,7 @@ from isthmus.index.model import (
 )
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
-from isthmus.index.ranking import joined, search_examples, search_snapshot
+from isthmus.index.ranking import Question, joined, search_examples, search_snapshot
 from isthmus.index.reading import read_rows
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
@@ -117,29 +117,13 @@ class SearcherEngine:
         _check_top_k(top_k)
         follower = await self._following.follower(tenant, collection)
         snapshot = await self._following.at_least(follower, min_revision, deadline_s)
-        ask = partial(
-            search_snapshot,
-            snapshot,
-            modality=modality,
-            space=space,
-            top_k=top_k,
-            item_modality=item_modality,
-            where=where,
-            terms=terms,
+        question = Question(
+            modality=modality, space=space, top_k=top_k, item_modality=item_modality, where=where, terms=terms
         )
         parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
-        answers = await asyncio.gather(*(self._pool.run(partial(ask, part), deadline_s=deadline_s) for part in parts))
-        self._shadows.offer(
-            follower,
-            queries,
-            modality=modality,
-            space=space,
-            top_k=top_k,
-            item_modality=item_modality,
-            where=where,
-            terms=terms,
-            is_idle=self._pool.idle_threads > 0,
-        )
+        asked = (partial(search_snapshot, snapshot, part, question) for part in parts)
+        answers = await asyncio.gather(*(self._pool.run(ask, deadline_s=deadline_s) for ask in asked))
+        self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
         return answers[0] if len(answers) == 1 else joined(answers)
 
     async def search_examples(

@@ -23,18 +23,15 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.core.modality import Modality
 from isthmus.core.sampling import hashed_share
 from isthmus.index.config import IndexConfig
 from isthmus.index.follower import Follower
 from isthmus.index.metrics import SHADOW_BYTES, forget_shadow
-from isthmus.index.ranking import rank_snapshot
+from isthmus.index.ranking import Question, rank_snapshot
 from isthmus.index.shadow_mirror import Mirror, space_of
 from isthmus.index.shadow_tally import Difference, ShadowReport, ShadowState, ShadowTally, averaged, differences
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base import context
-from isthmus.runtime.base.answer_terms import AnswerTerms
-from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.logging import fields
 
 __all__ = ["Shadows"]
@@ -93,13 +90,8 @@ class Shadows:
         self,
         follower: Follower,
         queries: NDArray[np.float32],
+        question: Question,
         *,
-        modality: Modality,
-        space: str,
-        top_k: int,
-        item_modality: Modality | None,
-        where: Filter | None = None,
-        terms: AnswerTerms | None = None,
         is_idle: bool,
     ) -> None:
         """Take a search that was answered, to be asked under the shadow aligner too when it is among the chosen.
@@ -107,12 +99,7 @@ class Shadows:
         Args:
             follower: Of the collection.
             queries: (n, d) float32 raw embeddings.
-            modality: Of the queries.
-            space: Their raw space.
-            top_k: Neighbours a query.
-            item_modality: Of the answers; None means any.
-            where: What must hold of the answers; None means nothing.
-            terms: What answers are made of; None means whatever is nearest.
+            question: What was asked with them.
             is_idle: Whether a thread that searches has nothing to do.
         """
         mirror = self._mirrors.get(follower)
@@ -126,18 +113,8 @@ class Shadows:
         elif not is_idle or (self._asking is not None and not self._asking.done()):
             tally.drop("busy")
         else:
-            ask = partial(
-                _ask,
-                mirror.pair,
-                queries[:_QUERIES_MAX_COUNT].copy(),
-                modality=modality,
-                space=space,
-                top_k=top_k,
-                item_modality=item_modality,
-                where=where,
-                terms=terms,
-            )
-            self._asking = asyncio.create_task(self._compare(follower, ask, mirror.pair, tally, top_k=top_k))
+            ask = partial(_ask, mirror.pair, queries[:_QUERIES_MAX_COUNT].copy(), question)
+            self._asking = asyncio.create_task(self._compare(follower, ask, mirror.pair, tally, top_k=question.top_k))
 
     def report(self, follower: Follower) -> ShadowReport:
         """Say what was found since these two aligners have been compared."""
@@ -225,33 +202,11 @@ class Shadows:
         )
 
 
-def _ask(
-    pair: tuple[Snapshot, Snapshot],
-    queries: NDArray[np.float32],
-    *,
-    modality: Modality,
-    space: str,
-    top_k: int,
-    item_modality: Modality | None,
-    where: Filter | None,
-    terms: AnswerTerms | None,
-) -> tuple[Difference, ...]:
+def _ask(pair: tuple[Snapshot, Snapshot], queries: NDArray[np.float32], question: Question) -> tuple[Difference, ...]:
     """Ask both structures the same; blocks."""
-    active, shadow = (
-        rank_snapshot(
-            snapshot,
-            queries,
-            modality=modality,
-            space=space,
-            top_k=top_k,
-            item_modality=item_modality,
-            where=where,
-            terms=terms,
-        )
-        for snapshot in pair
-    )
-    is_mixed = item_modality is None and len(pair[0].settings.modalities) > 1
-    return differences(active, shadow, modality=modality, is_mixed=is_mixed)
+    active, shadow = (rank_snapshot(snapshot, queries, question) for snapshot in pair)
+    is_mixed = question.item_modality is None and len(pair[0].settings.modalities) > 1
+    return differences(active, shadow, modality=question.modality, is_mixed=is_mixed)
 
 
 def _be_modest() -> None:

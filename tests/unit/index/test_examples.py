@@ -16,7 +16,7 @@ from isthmus.core.modality import Modality
 from isthmus.core.recipe import RawPairs, fit_calibrated
 from isthmus.index.examples import ExampleVectors, combined_query
 from isthmus.index.model import AlignerFiles, SearchResult
-from isthmus.index.ranking import search_examples, search_snapshot
+from isthmus.index.ranking import Question, search_examples, search_snapshot
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from tests.unit.index.hand_made import snapshot_of
@@ -95,7 +95,7 @@ def test_one_example_is_a_query_like_another_but_for_its_probability() -> None:
     """Whatever its weight: the same answers and scores as a search by its vector; no probability was fitted to such."""
     snapshot = _both(identity(fitted_calibration()))
     row = vectors(5, 1)
-    plain = search_snapshot(snapshot, row, modality=Modality.TEXT, space=SPACE, top_k=50, item_modality=None)
+    plain = search_snapshot(snapshot, row, Question(modality=Modality.TEXT, space=SPACE, top_k=50))
     found = _search(snapshot, _examples(Modality.TEXT, row, 7.0))
     assert found.calibration is CalibrationSource.FITTED
     assert [each.item.id for each in found.neighbors[0]] == [each.item.id for each in plain.neighbors[0]]

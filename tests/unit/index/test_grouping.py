@@ -17,7 +17,7 @@ from isthmus.core.calibration import Calibration, CalibrationSource, ScoreCurve
 from isthmus.core.modality import Modality
 from isthmus.index import ranking
 from isthmus.index.merging import first_of_each
-from isthmus.index.ranking import search_snapshot
+from isthmus.index.ranking import Question, search_snapshot
 from isthmus.index.segments import LiveSegment, Segment
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.answer_terms import AnswerTerms
@@ -97,8 +97,8 @@ def _expected(things: Sequence[_Thing], query: NDArray[np.float32], holds: Calla
 
 
 def _search(snapshot: Snapshot, queries: NDArray[np.float32], **options: Any) -> list[list[str]]:
-    asked = {"modality": Modality.TEXT, "space": SPACE, "item_modality": None, **options}
-    return [[each.item.id for each in found] for found in search_snapshot(snapshot, queries, **asked).neighbors]
+    question = Question(modality=Modality.TEXT, space=SPACE, **options)
+    return [[each.item.id for each in found] for found in search_snapshot(snapshot, queries, question).neighbors]
 
 
 _things = st.lists(

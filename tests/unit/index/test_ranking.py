@@ -15,7 +15,7 @@ from isthmus.core.calibration import Calibration, CalibrationSource, ScoreCurve
 from isthmus.core.modality import Modality
 from isthmus.index.calibrate import CalibrationKeeper
 from isthmus.index.model import Neighbor
-from isthmus.index.ranking import search_snapshot
+from isthmus.index.ranking import Question, search_snapshot
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
 from isthmus.runtime.base.no_aligner import PROMOTE_COMMAND
@@ -55,7 +55,7 @@ class TestSpaces:
             "top_k": 3,
             "item_modality": None,
         } | changes
-        return search_snapshot(snapshot, options.pop("queries", vectors(9, 1)), **options)
+        return search_snapshot(snapshot, options.pop("queries", vectors(9, 1)), Question(**options))
 
     def test_a_query_of_another_space_is_refused_with_both_spaces(self) -> None:
         """Vectors of different spaces are refused, never scored."""
@@ -127,10 +127,7 @@ class TestMerge:
         result = search_snapshot(
             _snapshot({Modality.IMAGE: [vectors(0, 5)]}, calibration=_estimated(0.3, 0.1)),
             vectors(9, 1),
-            modality=Modality.IMAGE,
-            space=SPACE,
-            top_k=2,
-            item_modality=Modality.IMAGE,
+            Question(modality=Modality.IMAGE, space=SPACE, top_k=2, item_modality=Modality.IMAGE),
         )
         assert result.calibration is None
         assert all(n.calibrated_score == n.score and n.probability is None for n in result.neighbors[0])
@@ -140,9 +137,7 @@ class TestMerge:
         snapshot = _snapshot(
             {Modality.IMAGE: [vectors(0, 5)], Modality.TEXT: [vectors(1, 5)]}, aligner=identity(fitted_calibration())
         )
-        result = search_snapshot(
-            snapshot, vectors(9, 1), modality=Modality.TEXT, space=SPACE, top_k=10, item_modality=None
-        )
+        result = search_snapshot(snapshot, vectors(9, 1), Question(modality=Modality.TEXT, space=SPACE, top_k=10))
         assert result.calibration is CalibrationSource.FITTED
         assert len(result.neighbors[0]) == 10
         for neighbor in result.neighbors[0]:
@@ -153,10 +148,10 @@ class TestMerge:
     def test_the_merge_follows_the_calibrated_score(self) -> None:
         """Where texts run higher than images, the plain cosine would show texts only."""
         raw = {Modality.IMAGE: [vectors(0, 20)], Modality.TEXT: [vectors(1, 20)]}
-        query = {"modality": Modality.TEXT, "space": SPACE, "top_k": 20, "item_modality": None}
-        by_cosine = search_snapshot(_snapshot(raw), vectors(9, 1), **query)  # type: ignore[arg-type]
+        query = Question(modality=Modality.TEXT, space=SPACE, top_k=20)
+        by_cosine = search_snapshot(_snapshot(raw), vectors(9, 1), query)
         shifted = _snapshot(raw, calibration=_estimated(-2.0, 0.0))
-        favouring_images = search_snapshot(shifted, vectors(9, 1), **query)  # type: ignore[arg-type]
+        favouring_images = search_snapshot(shifted, vectors(9, 1), query)
         assert by_cosine.calibration is CalibrationSource.DEFAULT
         assert {n.item.modality for n in by_cosine.neighbors[0]} == set(Modality)
         assert {n.item.modality for n in favouring_images.neighbors[0]} == {Modality.IMAGE}
@@ -179,9 +174,9 @@ class TestMerge:
         }
         snapshot = _snapshot(raw, calibration=_estimated(*locations))
         query = vectors(seed + 999, 1)
-        mixed = search_snapshot(
-            snapshot, query, modality=Modality.IMAGE, space=SPACE, top_k=top_k, item_modality=None
-        ).neighbors[0]
+        mixed = search_snapshot(snapshot, query, Question(modality=Modality.IMAGE, space=SPACE, top_k=top_k)).neighbors[
+            0
+        ]
         assert len(mixed) == min(top_k, sum(sizes) + sum(other))
         assert sorted((n.calibrated_score for n in mixed), reverse=True) == [n.calibrated_score for n in mixed]
         for modality in Modality:
