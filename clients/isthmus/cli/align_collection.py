@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli.align_tables import FIGURE_COLUMNS, figure_cells, print_change
 from isthmus.cli.detail_tables import show_details
 from isthmus.cli.details import DetailOptions, gain_options, read_details, slice_options
 from isthmus.cli.failures import UsageError, reporting
 from isthmus.cli.options import connect
-from isthmus.cli.output import facts, note, percent, print_json, print_table, table
+from isthmus.cli.output import facts, note, print_json, print_table, table
 from isthmus.cli.progress import share_bar
 from isthmus.cli.report import require_folder, write_page
 from isthmus.client import Comparison, FitOptions, VerificationReport
@@ -22,8 +23,6 @@ __all__ = ["OptionalCollection", "compare_collection", "fit_collection", "one_fi
 OptionalCollection = Annotated[
     str | None, typer.Option("--collection", "-c", metavar="NAME", help="A collection of a running mesh.")
 ]
-
-_COLUMNS: Final = ("i2t R@1", "t2i R@1", "mixed R@10", "nDCG@10", "own share", "hubness")
 
 
 def one_file(embeddings: Path | None, collection: str | None) -> Path:
@@ -93,8 +92,7 @@ def verify_collection(
         else:
             figures = json_module.loads(found.report_json)
             facts([("aligner", found.aligner), ("judged on", f"{found.pairs} pairs"), ("revision", found.revision)])
-            rows = [("before", *_row(figures["before"])), (found.method, *_row(figures["after"]))]
-            print_table(table("", *_COLUMNS, right=_COLUMNS), rows)
+            print_change(found.method, figures["before"], figures["after"])
             _tell_guard("the guard", found)
             show_details(figures)
         if report is not None:
@@ -138,10 +136,10 @@ def _show_comparison(found: Comparison, *, hubness: bool) -> None:
     for report in found.reports:
         document = json_module.loads(report.report_json)
         if not rows:
-            rows.append(("before", *_row(document["before"]), ""))
+            rows.append(("before", *figure_cells(document["before"]), ""))
         verdict = "passes" if report.guard_ok else "refused"
-        rows.append((report.method, *_row(document["after"]), verdict))
-    print_table(table("method", *_COLUMNS, "guard", right=_COLUMNS), rows)
+        rows.append((report.method, *figure_cells(document["after"]), verdict))
+    print_table(table("method", *FIGURE_COLUMNS, "guard", right=FIGURE_COLUMNS), rows)
     for report in found.reports:
         _tell_guard(report.method, report)
     for method, reason in found.refused.items():
@@ -162,14 +160,3 @@ def _tell_guard(name: str, found: VerificationReport) -> None:
         note(f"{name} refuses: {reason}" if name == "the guard" else f"{name}: {reason}")
     if found.guard_ok and name == "the guard":
         note("the guard lets it pass")
-
-
-def _row(summary: Any) -> tuple[str, ...]:
-    """Return one table row; where there are two figures, those of image and of text queries."""
-    image, text = (summary["mixed"][f"{query}_query"] for query in ("image", "text"))
-    return (
-        percent(summary["recall"]["i2t"]["r1"]),
-        percent(summary["recall"]["t2i"]["r1"]),
-        *(f"{percent(image[key])} / {percent(text[key])}" for key in ("r10", "ndcg10", "own_share")),
-        f"{summary['hubness']:.2f}",
-    )

@@ -15,6 +15,7 @@ from isthmus.cli.align_collection import (
     one_file,
     verify_collection,
 )
+from isthmus.cli.align_tables import FIGURE_COLUMNS, figure_cells, print_change
 from isthmus.cli.detail_tables import show_details
 from isthmus.cli.details import (
     DetailOptions,
@@ -48,7 +49,6 @@ _ONE_SPACE: Final = "unnamed@00000000"
 _TWO_SPACES: Final = ("unnamed-image@00000000", "unnamed-text@00000000")
 _CREATED_BY: Final = "isthmus align fit"
 _RECALIBRATE: Final = "recalibrate"
-_COLUMNS: Final = ("i2t R@1", "t2i R@1", "mixed R@10", "nDCG@10", "own share", "hubness")
 
 OptionalEmbeddings = Annotated[Path | None, EMBEDDINGS]
 Space = typer.Option(metavar="ENCODER@REVISION", help="Their raw space; needed before a mesh can use the aligner.")
@@ -369,10 +369,7 @@ def _unit(rows: Any, name: str) -> Any:
 
 
 def _show(method: str, found: Verification) -> None:
-    print_table(
-        table("", *_COLUMNS, right=_COLUMNS),
-        [("before", *_row(found.before)), (method, *_row(found.after))],
-    )
+    print_change(method, found.before, found.after)
     if found.ece is not None:
         note(f"match probabilities are off by {percent(found.ece)} on average, over the ten best answers")
     _show_guard(found)
@@ -389,24 +386,13 @@ def _show_all(judged: dict[str, Verification], refused: dict[str, str]) -> None:
     rows: list[tuple[object, ...]] = []
     for method, found in judged.items():
         if not rows:
-            rows.append(("before", *_row(found.before), "", ""))
+            rows.append(("before", *figure_cells(found.before), "", ""))
         ece = "-" if found.ece is None else f"{found.ece:.3f}"
-        rows.append((method, *_row(found.after), ece, "passes" if found.guard.ok else "refused"))
-    columns = (*_COLUMNS, "ECE")
+        rows.append((method, *figure_cells(found.after), ece, "passes" if found.guard.ok else "refused"))
+    columns = (*FIGURE_COLUMNS, "ECE")
     print_table(table("method", *columns, "guard", right=columns), rows)
     for method, found in judged.items():
         for reason in found.guard.reasons:
             note(f"{method}: {reason}")
     for method, reason in refused.items():
         note(f"not fitted: {method}: {reason}")
-
-
-def _row(summary: Any) -> tuple[str, ...]:
-    """Return one table row; where there are two figures, those of image and of text queries."""
-    image, text = (summary["mixed"][f"{query}_query"] for query in ("image", "text"))
-    return (
-        percent(summary["recall"]["i2t"]["r1"]),
-        percent(summary["recall"]["t2i"]["r1"]),
-        *(f"{percent(image[key])} / {percent(text[key])}" for key in ("r10", "ndcg10", "own_share")),
-        f"{summary['hubness']:.2f}",
-    )

@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.checkpoint import checkpoint
 from isthmus.core.errors import ShapeError
-from isthmus.core.matching import PairSides
+from isthmus.core.matching import PairSides, Sides
 from isthmus.core.modality import Modality
 
 __all__ = ["CANDIDATES", "CandidateGraph", "LinkSides", "candidate_graph"]
@@ -30,21 +29,12 @@ _BLOCK_SCORES: Final = 4_194_304
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkSides:
+class LinkSides(Sides):
     """Rows of n images and m texts as they are compared.
 
     Raises:
         ShapeError: Query rows and item rows of a modality do not agree, or the modalities are of two dimensions.
     """
-
-    image_queries: NDArray[np.float32]
-    """(n, k) float32."""
-    image_items: NDArray[np.float32]
-    """(n, k) float32."""
-    text_queries: NDArray[np.float32]
-    """(m, k) float32."""
-    text_items: NDArray[np.float32]
-    """(m, k) float32."""
 
     def __post_init__(self) -> None:
         """Check the shapes."""
@@ -55,22 +45,6 @@ class LinkSides:
         ):
             msg = "items: need one query row and one item row for each, of one dimension"
             raise ShapeError(msg)
-
-    @classmethod
-    def of(cls, images: NDArray[np.float32], texts: NDArray[np.float32], *, aligner: Aligner | None) -> LinkSides:
-        """Return the sides of (n, d) raw images and (m, e) raw texts; without an aligner they are compared as they are.
-
-        Raises:
-            ShapeError: Rows are of another dimension than the aligner's, or, without one, of two dimensions.
-        """
-        if aligner is None:
-            return cls(image_queries=images, image_items=images, text_queries=texts, text_items=texts)
-        return cls(
-            image_queries=aligner.query_rows(images, Modality.IMAGE),
-            image_items=aligner.item_rows(images, Modality.IMAGE),
-            text_queries=aligner.query_rows(texts, Modality.TEXT),
-            text_items=aligner.item_rows(texts, Modality.TEXT),
-        )
 
     def log_odds(self, images: slice, calibration: Calibration) -> NDArray[np.float64]:
         """Return (b, m) log-odds of some images with all texts, by the search curves: the mean of both directions.

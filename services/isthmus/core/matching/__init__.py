@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isthmus.core.matching.audit import AUDIT_NEIGHBOURS, AUDIT_PAIRS_MAX, AUDIT_PAIRS_MIN, PairAudit, audit_pairs
 from isthmus.core.matching.matcher import Decision, MatchTerms, PairMatches, PairSides, judge_pairs, pair_curve
+from isthmus.core.matching.sides import Sides
 
 __all__ = [
     "AUDIT_NEIGHBOURS",
@@ -14,6 +15,7 @@ __all__ = [
     "PairAudit",
     "PairMatches",
     "PairSides",
+    "Sides",
     "audit_pairs",
     "judge_pairs",
     "pair_curve",

@@ -8,10 +8,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import EVEN_PRIOR, Calibration, Impostor, PairCurve
 from isthmus.core.errors import NotEnoughItemsError, ShapeError
-from isthmus.core.modality import Modality
+from isthmus.core.matching.sides import Sides
 
 __all__ = ["Decision", "MatchTerms", "PairMatches", "PairSides", "judge_pairs", "pair_curve"]
 
@@ -41,21 +40,12 @@ class MatchTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairSides:
+class PairSides(Sides):
     """Rows of n pairs as they are compared, row i of one side with row i of the other.
 
     Raises:
         ShapeError: There are not as many rows of each kind.
     """
-
-    image_queries: NDArray[np.float32]
-    """(n, k) float32."""
-    image_items: NDArray[np.float32]
-    """(n, k) float32."""
-    text_queries: NDArray[np.float32]
-    """(n, k) float32."""
-    text_items: NDArray[np.float32]
-    """(n, k) float32."""
 
     def __post_init__(self) -> None:
         """Check the shapes."""
@@ -63,22 +53,6 @@ class PairSides:
         if any(rows.shape != kinds[0].shape for rows in kinds):
             msg = "pairs: need one image and one text for each"
             raise ShapeError(msg)
-
-    @classmethod
-    def of(cls, images: NDArray[np.float32], texts: NDArray[np.float32], *, aligner: Aligner | None) -> PairSides:
-        """Return the sides of (n, d) raw images and (n, e) raw texts; without an aligner they are compared as they are.
-
-        Raises:
-            ShapeError: The lengths differ, or rows are of another dimension than the aligner's.
-        """
-        if aligner is None:
-            return cls(image_queries=images, image_items=images, text_queries=texts, text_items=texts)
-        return cls(
-            image_queries=aligner.query_rows(images, Modality.IMAGE),
-            image_items=aligner.item_rows(images, Modality.IMAGE),
-            text_queries=aligner.query_rows(texts, Modality.TEXT),
-            text_items=aligner.item_rows(texts, Modality.TEXT),
-        )
 
     def scores(self, calibration: Calibration) -> NDArray[np.float64]:
         """Return the (n,) scores of the pairs."""
