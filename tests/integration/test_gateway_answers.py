@@ -163,6 +163,52 @@ async def test_so_many_examples_and_no_more(mesh: GatewayMesh) -> None:
     assert refusal(refused.value) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BATCH_TOO_LARGE", metadata)
 
 
+async def test_near_duplicates_are_left_out(mesh: GatewayMesh) -> None:
+    """Of the best 100: each is kept unless it is as near to a better one that is kept; groups are made before."""
+    for options, order in (({}, _order(1)), ({"group_by": _BY_KEY}, _grouped(_order(1)))):
+        kept: list[int] = []
+        for number in order[:100]:
+            if not (kept and (_ROWS[kept] @ _ROWS[number]).max() >= 0.5):
+                kept.append(number)
+        found = await _found(mesh, item_id="i1", top_k=20, collapse_above=0.5, **options)
+        assert found == kept[:20]
+        assert found != order[:20]
+
+
+async def test_diverse_answers(mesh: GatewayMesh) -> None:
+    """Each is the best trade of scaled relevance against likeness to those before; 1 changes nothing."""
+    order = _order(1)[:100]
+    scores = _ROWS[order] @ _ROWS[1]
+    scaled = (scores - scores[-1]) / (scores[0] - scores[-1])
+    chosen: list[int] = [0]
+    while len(chosen) < 20:
+        likeness = (_ROWS[order] @ _ROWS[order][chosen].T).max(axis=1)
+        worth = 0.6 * scaled - 0.4 * likeness
+        worth[chosen] = -np.inf
+        chosen.append(int(np.argmax(worth)))
+    assert await _found(mesh, item_id="i1", top_k=20, mmr_lambda=0.6) == [order[place] for place in chosen]
+    assert chosen != list(range(20))
+    assert await _found(mesh, item_id="i1", top_k=20, mmr_lambda=1.0) == order[:20]
+
+
+async def test_as_many_come_as_the_most_that_may_be_asked_for(mesh: GatewayMesh) -> None:
+    """1,000 answers in another order, of 1,000 candidates."""
+    found = await _found(mesh, item_id="i1", top_k=TOP_K_MAX_COUNT, mmr_lambda=0.5)
+    assert sorted(found) == sorted(_order(1)[:TOP_K_MAX_COUNT])
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [("collapse_above", (0.0, 1.1, float("nan"))), ("mmr_lambda", (-0.1, 1.1, float("nan")))],
+)
+async def test_shares_out_of_range_are_refused(mesh: GatewayMesh, option: str, values: tuple[float, ...]) -> None:
+    """The error names the field."""
+    for value in values:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await search(mesh, item_id="i1", **{option: value})
+        assert refusal(refused.value) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", {"field": option})
+
+
 async def test_an_unknown_grouping_is_refused(mesh: GatewayMesh) -> None:
     """A number that this server does not know is no silent default."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:

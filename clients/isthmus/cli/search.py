@@ -49,6 +49,18 @@ def search(
         GroupBy | None,
         typer.Option(help="pair_key: answer once for all items that share a pair key, with the best of them."),
     ] = None,
+    collapse_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, metavar="COSINE", help="Leave out what is at least so similar to a better answer."
+        ),
+    ] = None,
+    mmr_lambda: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Diverse answers: the weight of relevance against likeness to the answers before."
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=1000, help="How many neighbours.")] = 10,
     address: Address = None,
     json: Json = False,
@@ -73,12 +85,13 @@ def search(
             modality=modality,
             where=wanted,
             group_by=group_by,
+            collapse_above=collapse_above,
+            mmr_lambda=mmr_lambda,
             top_k=top_k,
         )
         if json:
-            print_json(
-                {"collection": collection, "query": asked, "where": where, "group_by": group_by, **_document(found)}
-            )
+            options = {"where": where, "group_by": group_by, "collapse_above": collapse_above, "mmr_lambda": mmr_lambda}
+            print_json({"collection": collection, "query": asked, **options, **_document(found)})
         else:
             _show(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -87,7 +87,7 @@ class SearchCommand:
         item_modality: Modality of the answers; None means any.
         min_revision: Answer from at least this revision.
         where: What must hold of the answers' attributes; None means nothing.
-        one_per_pair_key: Of items that share a pair key answer only with the best.
+        terms: What the answer is to be made of.
     """
 
     collection: str
@@ -96,7 +96,7 @@ class SearchCommand:
     item_modality: Modality | None = None
     min_revision: int = 0
     where: Filter | None = None
-    one_per_pair_key: bool = False
+    terms: AnswerTerms = field(default_factory=AnswerTerms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,7 @@ class Seeker:
             # Not older than what was just read: an item must not find itself gone.
             min_revision=max(command.min_revision, revision),
             where=command.where,
-            terms=AnswerTerms(exclude_ids=own_ids, one_per_pair_key=command.one_per_pair_key),
+            terms=replace(command.terms, exclude_ids=own_ids),
         )
         SEARCH_SECONDS.observe(time.monotonic() - started_s)
         stages.align_micros += found.align_micros

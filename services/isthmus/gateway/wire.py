@@ -35,7 +35,7 @@ from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import EXAMPLE_WEIGHT_MAX, EXAMPLES_MAX_COUNT, TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
 from isthmus.runtime.base.names import check_count, check_item_id, check_name, check_pair_key, check_space
-from isthmus.runtime.rpc.answer_terms import is_grouped
+from isthmus.runtime.rpc.answer_terms import asked_terms_of
 from isthmus.runtime.rpc.codec import check_modality, decode_vectors, unknown_enum
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.status import item_error
@@ -188,7 +188,7 @@ def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCom
         item_modality=modality_of(wanted) if wanted else None,
         min_revision=request.min_revision,
         where=filter_of(request.filter) if request.HasField("filter") else None,
-        one_per_pair_key=is_grouped(request.group_by),
+        terms=asked_terms_of(request),
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from isthmus.core.modality import Modality
 from isthmus.index.segments import LiveSegment
 
 __all__ = ["Candidates", "Merged", "first_of_each", "merge"]
@@ -70,6 +71,32 @@ class Merged:
             self.merge_scores[places],
             self.probabilities[places],
         )
+
+    def first(self, count: int) -> Merged:
+        """Return the best `count`, fewer where there are not so many."""
+        return self if len(self) <= count else self.chosen(np.arange(count))
+
+    def kinds(self) -> NDArray[np.int64]:
+        """Return a number for the modality of each, (k,)."""
+        order = tuple(Modality)
+        kinds = np.array([order.index(part.segment.modality) for part in self.parts], dtype=np.int64)
+        return kinds[self.numbers]
+
+    def unit_rows(self, dimension: int | None) -> NDArray[np.float32]:
+        """Return their vectors in the space that was searched, (k, d) float32 of unit norm.
+
+        Args:
+            dimension: Of that space; what an item row holds beyond belongs to a hubness correction. None means all.
+        """
+        if not len(self):
+            return np.empty((0, 0), dtype=np.float32)
+        rows = np.stack(
+            [
+                self.parts[number].segment.vectors[row, :dimension]
+                for number, row in zip(self.numbers.tolist(), self.rows.tolist(), strict=True)
+            ]
+        )
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
     def pair_keys(self) -> pa.Array:
         """Return their pair keys, (k,) texts, empty where there is none."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration, CalibrationSource
+from isthmus.core.diversity import maximal_marginal_relevance, without_near_duplicates
 from isthmus.core.modality import Modality
 from isthmus.index.examples import ExampleVectors, combined_query
 from isthmus.index.merging import Candidates, Merged, first_of_each, merge
@@ -198,29 +199,46 @@ class _Asked:
         """Return the answers to each query.
 
         Where only the best of each pair key counts, more candidates are fetched until there are as many answers as are
-        wanted, or no more items.
+        wanted, or no more items. Near-duplicates and diversity look at `AnswerTerms.depth` of these.
         """
+        wanted = self.terms.depth(top_k)
         parts = {modality: self._parts(modality) for modality in self.wanted}
         answers: list[tuple[Neighbor, ...]] = [()] * len(self.rows)
-        waiting, depth = np.arange(len(self.rows)), top_k * (_DEPTH_GROWTH if self.terms.one_per_pair_key else 1)
+        waiting, depth = np.arange(len(self.rows)), wanted * (_DEPTH_GROWTH if self.terms.one_per_pair_key else 1)
         while len(waiting):
             short = []
             # All at once while the answers are as many as the candidates; else no more than memory has room for.
-            size = max(1, _CANDIDATES_MAX_COUNT // depth) if depth > top_k else len(waiting)
+            size = max(1, _CANDIDATES_MAX_COUNT // depth) if depth > wanted else len(waiting)
             for start in range(0, len(waiting), size):
                 queries = waiting[start : start + size]
                 found = [self._candidates(parts[modality], queries, modality, depth) for modality in self.wanted]
                 for place, query in enumerate(queries.tolist()):
                     merged = merge(found, place, depth)
                     chosen = merged.chosen(first_of_each(merged.pair_keys())) if self.terms.one_per_pair_key else merged
-                    if len(chosen) < top_k and len(merged) == depth:
+                    if len(chosen) < wanted and len(merged) == depth:
                         short.append(query)
                     else:
-                        answers[query] = tuple(
-                            _neighbor(self.snapshot, chosen, at) for at in range(min(top_k, len(chosen)))
-                        )
+                        answers[query] = self._answer(chosen.first(wanted), top_k)
             waiting, depth = np.array(short, dtype=np.int64), depth * _DEPTH_GROWTH
         return answers
+
+    def _answer(self, candidates: Merged, top_k: int) -> tuple[Neighbor, ...]:
+        """Choose the answers to one query among the best candidates."""
+        terms = self.terms
+        if terms.collapse_above is not None or terms.mmr_lambda is not None:
+            aligner = self.snapshot.aligner
+            units = candidates.unit_rows(None if aligner is None else aligner.dimension)
+            similarity = units @ units.T
+            kept = np.arange(len(candidates))
+            if terms.collapse_above is not None:
+                kept = without_near_duplicates(similarity, candidates.kinds(), above=terms.collapse_above)
+            if terms.mmr_lambda is not None:
+                relevance = candidates.merge_scores[kept]
+                near = similarity[np.ix_(kept, kept)]
+                order = maximal_marginal_relevance(relevance, near, trade_off=terms.mmr_lambda, count=top_k)
+                kept = kept[order]
+            candidates = candidates.chosen(kept)
+        return tuple(_neighbor(self.snapshot, candidates, place) for place in range(min(top_k, len(candidates))))
 
     def _parts(self, modality: Modality) -> tuple[LiveSegment, ...]:
         parts = self.snapshot.segments[modality]

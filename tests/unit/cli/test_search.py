@@ -49,6 +49,16 @@ def test_search_among_items_that_match(filled: Isthmus) -> None:
     assert "nothing found" in filled("search", "-c", "pets", "-t", "cat", "--where", "price exists").stderr
 
 
+def test_search_with_diverse_answers(filled: Isthmus) -> None:
+    """--collapse-above and --mmr-lambda are told in the document; what is out of range is refused."""
+    found = filled(
+        "search", "-c", "pets", "-t", "dog", "--collapse-above", "0.9", "--mmr-lambda", "0.5", "--json"
+    ).json()
+    assert (found["collapse_above"], found["mmr_lambda"]) == (0.9, 0.5)
+    for wrong in (["--collapse-above", "1.1"], ["--mmr-lambda", "-0.1"]):
+        assert filled("search", "-c", "pets", "-t", "dog", *wrong).status == 2
+
+
 def test_search_by_examples(filled: Isthmus) -> None:
     """--like and --unlike, of any kind and weight, and the document says them; what is written otherwise is refused."""
     like = ["--like", "text:dog", "--like", "2*image:cat.jpg", "--unlike", "0.5*item:bird"]

@@ -270,6 +270,16 @@ async def test_search_by_examples(call: Both, gateway: SmallGateway, tmp_path: P
         Example(text="a", item_id="b")
 
 
+async def test_what_answers_are_made_of_is_sent_where_it_is_given(filled: Both, gateway: SmallGateway) -> None:
+    """0 is a value; what is not given is not sent."""
+    await filled("search", "c", text="a", collapse_above=0.95, mmr_lambda=0.0)
+    sent = gateway.requests["SearchItems"][-1]
+    assert (sent.collapse_above, sent.mmr_lambda, sent.HasField("mmr_lambda")) == (0.95, 0.0, True)
+    await filled("search", "c", text="a")
+    sent = gateway.requests["SearchItems"][-1]
+    assert (sent.HasField("collapse_above"), sent.HasField("mmr_lambda")) == (False, False)
+
+
 async def test_a_search_may_answer_once_a_thing(call: Both) -> None:
     """Of items that share a pair key the best is the answer; those without one stand for themselves."""
     await call("create_collection", "shop")

@@ -23,6 +23,7 @@ from isthmus.gateway.domain import (
     UpsertDraft,
     UpsertReceipt,
 )
+from isthmus.gateway.example_rows import ExampleRows
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import IsthmusError, NotFoundError
@@ -152,9 +153,42 @@ class MemorySearcher:
         terms: AnswerTerms | None = None,
     ) -> Found:
         """Return all items but the excluded ones in the order of their ids, whatever is asked of their attributes."""
+        self.calls.append(f"search {modality.value} {space} {item_modality}")
+        return self._answer(collection, len(rows), modality, space, top_k, item_modality, min_revision, where, terms)
+
+    async def search_examples(
+        self,
+        collection: str,
+        examples: Sequence[ExampleRows],
+        *,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+        where: Filter | None = None,
+        terms: AnswerTerms | None = None,
+    ) -> Found:
+        """As `search`."""
+        told = " ".join(f"{each.modality.value} {each.space} {list(each.weights)}" for each in examples)
+        self.calls.append(f"examples {told} {item_modality}")
+        first = examples[0]
+        return self._answer(
+            collection, 1, first.modality, first.space, top_k, item_modality, min_revision, where, terms
+        )
+
+    def _answer(
+        self,
+        collection: str,
+        count: int,
+        modality: Modality,
+        space: str,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+        where: Filter | None,
+        terms: AnswerTerms | None,
+    ) -> Found:
         self.filters.append(where)
         self.terms.append(terms or AnswerTerms())
-        self.calls.append(f"search {modality.value} {space} {item_modality}")
         self.wanted.append((top_k, min_revision))
         if self.failures:
             raise self.failures.pop(0)
@@ -165,7 +199,7 @@ class MemorySearcher:
             for place, item_id in enumerate(ids)
         ]
         return Found(
-            neighbors=[neighbors[:top_k]] * len(rows),
+            neighbors=[neighbors[:top_k]] * count,
             revision=self._writer.revision,
             space=space,
             calibration=0,

@@ -6,7 +6,7 @@ import pytest
 
 from isthmus.core.modality import Modality
 from isthmus.gateway.domain import Collection, Row
-from isthmus.gateway.search import ItemQuery, SearchCommand, Seeker
+from isthmus.gateway.search import Example, ExamplesQuery, ItemQuery, SearchCommand, Seeker
 from isthmus.gateway.validation import GivenVector, text_content
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import NotFoundError
@@ -51,7 +51,9 @@ async def test_a_filter_goes_to_the_searcher() -> None:
 async def test_one_answer_a_pair_key_is_for_the_searcher_to_make() -> None:
     """It alone can go on until there are enough."""
     seeker, searcher = await _rig()
-    await seeker.search(SearchCommand(collection="c", query=text_content("t"), top_k=2, one_per_pair_key=True))
+    await seeker.search(
+        SearchCommand(collection="c", query=text_content("t"), top_k=2, terms=AnswerTerms(one_per_pair_key=True))
+    )
     assert searcher.terms == [AnswerTerms(one_per_pair_key=True)]
 
 
@@ -85,6 +87,26 @@ async def test_the_most_that_may_be_asked_for_is_never_passed() -> None:
     answer = await seeker.search(SearchCommand(collection="c", query=ItemQuery("i0000"), top_k=TOP_K_MAX_COUNT))
     assert searcher.wanted == [(TOP_K_MAX_COUNT, 7)]
     assert len(answer.neighbors) == TOP_K_MAX_COUNT
+
+
+async def test_examples_go_to_the_searcher_with_their_weights() -> None:
+    """In batches by modality and space, at least as fresh as the items among them, which are left out once each."""
+    seeker, searcher = await _rig()
+    vector = GivenVector(Modality.IMAGE, "own@0000000000000001", Row(bytes(8)), 4)
+    examples = (
+        Example(ItemQuery("i0001"), 1.0),
+        Example(vector, -2.0),
+        Example(text_content("t"), 3.0),
+        Example(ItemQuery("i0001"), 4.0),
+    )
+    answer = await seeker.search(SearchCommand(collection="c", query=ExamplesQuery(examples), top_k=2))
+    assert searcher.calls == [
+        "vectors i0001 0",
+        f"examples text {SPACE} [1.0, 3.0, 4.0] image own@0000000000000001 [-2.0] None",
+    ]
+    assert searcher.wanted == [(2, 7)]
+    assert searcher.terms == [AnswerTerms(exclude_ids=("i0001",))]
+    assert [neighbor.item_id for neighbor in answer.neighbors] == ["i0000", "i0002"]
 
 
 async def test_an_item_that_is_not_there_is_not_found() -> None:

@@ -31,6 +31,8 @@ def search(
     modality: AnyModality,
     where: Filter | None,
     group_by: GroupBy | None,
+    collapse_above: float | None,
+    mmr_lambda: float | None,
     top_k: int,
     min_revision: int | None,
 ) -> Plan[SearchResult]:
@@ -52,6 +54,8 @@ def search(
             min_revision=revision,
             filter=None if where is None else where.message,
             group_by=common_pb2.GROUP_BY_UNSPECIFIED if group_by is None else common_pb2.GROUP_BY_PAIR_KEY,
+            collapse_above=collapse_above,
+            mmr_lambda=mmr_lambda,
         )
         if text is not None:
             request.text = text

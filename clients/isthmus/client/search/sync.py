@@ -29,6 +29,8 @@ class SearchCalls(Calls):
         modality: AnyModality = "any",
         where: Filter | None = None,
         group_by: GroupBy | None = None,
+        collapse_above: float | None = None,
+        mmr_lambda: float | None = None,
         top_k: int = 10,
         min_revision: int | None = None,
         timeout_s: float | None = None,
@@ -48,6 +50,11 @@ class SearchCalls(Calls):
                 answers come whenever so many items match.
             group_by: `"pair_key"` answers once for all items that share a pair key, with the best of them, and `top_k`
                 counts such answers; an item without a pair key stands for itself. None answers with every item.
+            collapse_above: Leave out near-duplicates: items whose cosine with a better answer of their modality, in the
+                searched space, is at least this, above 0 and at most 1. None keeps them.
+            mmr_lambda: Choose answers by maximal marginal relevance: the weight of relevance against likeness to the
+                answers before, 0 to 1. None orders them by relevance alone. Both look at the best 4 x `top_k`
+                candidates, at least 100 and at most 1000.
             top_k: Neighbours wanted, 1 to 1000.
             min_revision: Answer from at least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
@@ -68,6 +75,8 @@ class SearchCalls(Calls):
                 modality=modality,
                 where=where,
                 group_by=group_by,
+                collapse_above=collapse_above,
+                mmr_lambda=mmr_lambda,
                 top_k=top_k,
                 min_revision=min_revision,
             ),

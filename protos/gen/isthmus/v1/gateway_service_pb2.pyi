@@ -524,6 +524,8 @@ class SearchItemsRequest(_message.Message):
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    MMR_LAMBDA_FIELD_NUMBER: _builtins.int
+    COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     text: _builtins.str
@@ -541,6 +543,17 @@ class SearchItemsRequest(_message.Message):
     group_by: _common_pb2.GroupBy.ValueType
     """Optional. One answer a thing, the best of its items: `top_k` counts things, and so many come whenever there are so
     many. Unset means that every item is an answer.
+    """
+    mmr_lambda: _builtins.float
+    """Optional. Choose answers by maximal marginal relevance (Carbonell & Goldstein 1998): 0 to 1, the weight of relevance
+    against likeness to the answers before; 1 keeps the order of relevance. Relevance is the calibrated score, scaled to 0
+    to 1 over the candidates; likeness is the cosine in the space that is searched. Unset orders by relevance alone. The
+    candidates are the best 4 x `top_k`, at least 100 and at most 1000.
+    """
+    collapse_above: _builtins.float
+    """Optional. Leave out near-duplicates: an item whose cosine with a better answer of its modality, in the space that is
+    searched, is at least this; above 0 and at most 1. Fewer than `top_k` answers come where the candidates, as many as
+    for `mmr_lambda`, hold no more. Comes after `group_by` and before `mmr_lambda`. Unset keeps near-duplicates.
     """
     @_builtins.property
     def vector(self) -> Global___SpacedVector:
@@ -568,13 +581,24 @@ class SearchItemsRequest(_message.Message):
         min_revision: _builtins.int = ...,
         filter: _filter_pb2.Filter | None = ...,
         group_by: _common_pb2.GroupBy.ValueType = ...,
+        mmr_lambda: _builtins.float | None = ...,
+        collapse_above: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "filter", b"filter", "image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "examples", b"examples", "filter", b"filter", "image", b"image", "item_id", b"item_id", "mmr_lambda", b"mmr_lambda", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
+    _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
+    _WhichOneofReturnType__mmr_lambda: _TypeAlias = _typing.Literal["mmr_lambda"]  # noqa: Y015
+    _WhichOneofArgType__mmr_lambda: _TypeAlias = _typing.Literal["_mmr_lambda", b"_mmr_lambda"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "image", "vector", "item_id", "examples"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__collapse_above) -> _WhichOneofReturnType__collapse_above | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mmr_lambda) -> _WhichOneofReturnType__mmr_lambda | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
 Global___SearchItemsRequest: _TypeAlias = SearchItemsRequest  # noqa: Y015

@@ -76,6 +76,8 @@ class SearchRequest(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     EXCLUDE_IDS_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
+    COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
+    MMR_LAMBDA_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -90,6 +92,10 @@ class SearchRequest(_message.Message):
     """Optional. Answer from at least this revision."""
     group_by: _common_pb2.GroupBy.ValueType
     """Optional. One answer a thing; unset means that every item is an answer."""
+    collapse_above: _builtins.float
+    """Optional. As in `SearchItemsRequest`, above 0 and at most 1; unset keeps near-duplicates."""
+    mmr_lambda: _builtins.float
+    """Optional. As in `SearchItemsRequest`, 0 to 1; unset orders answers by relevance alone."""
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
         """Required unless there are examples. Raw query vectors. A maximum of 256 rows."""
@@ -122,12 +128,21 @@ class SearchRequest(_message.Message):
         group_by: _common_pb2.GroupBy.ValueType = ...,
         exclude_ids: _abc.Iterable[_builtins.str] | None = ...,
         examples: _abc.Iterable[Global___ExampleVectors] | None = ...,
+        collapse_above: _builtins.float | None = ...,
+        mmr_lambda: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "queries", b"queries"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
+    _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
+    _WhichOneofReturnType__mmr_lambda: _TypeAlias = _typing.Literal["mmr_lambda"]  # noqa: Y015
+    _WhichOneofArgType__mmr_lambda: _TypeAlias = _typing.Literal["_mmr_lambda", b"_mmr_lambda"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__collapse_above) -> _WhichOneofReturnType__collapse_above | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mmr_lambda) -> _WhichOneofReturnType__mmr_lambda | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isthmus.runtime.base.limits import DEPTH_FACTOR, DEPTH_MAX_COUNT, DEPTH_MIN_COUNT
+
 __all__ = ["AnswerTerms"]
 
 
@@ -15,7 +17,19 @@ class AnswerTerms:
         exclude_ids: Items that are no answer.
         one_per_pair_key: Of items that share a pair key only the best is an answer, and `top_k` counts what is left.
             Items without a pair key stand each for themselves.
+        collapse_above: An item is no answer if a better answer of its modality has at least this cosine with it, in the
+            space that is searched, above 0 and at most 1; None keeps all.
+        mmr_lambda: Answers are chosen by maximal marginal relevance with this weight on relevance, 0 to 1; None orders
+            them by relevance alone.
     """
 
     exclude_ids: tuple[str, ...] = ()
     one_per_pair_key: bool = False
+    collapse_above: float | None = None
+    mmr_lambda: float | None = None
+
+    def depth(self, top_k: int) -> int:
+        """Return how many of the best candidates an answer of `top_k` is chosen from."""
+        if self.collapse_above is None and self.mmr_lambda is None:
+            return top_k
+        return max(top_k, min(DEPTH_MAX_COUNT, max(DEPTH_MIN_COUNT, DEPTH_FACTOR * top_k)))

@@ -30,6 +30,12 @@ EXAMPLES_MAX_COUNT: Final = 64
 """Examples of one query, and items that are left out of its answer."""
 EXAMPLE_WEIGHT_MAX: Final = 100.0
 """Weight of an example, without its sign."""
+DEPTH_FACTOR: Final = 4
+"""So many times as many candidates as answers are looked at for near-duplicates and diversity."""
+DEPTH_MIN_COUNT: Final = 100
+"""And at least so many."""
+DEPTH_MAX_COUNT: Final = 1_000
+"""And at most so many."""
 MEASURE_SAMPLE_MAX_COUNT: Final = 5_000
 """Pairs that the costlier measures of the gap look at."""
 FOLLOWED_MAX_COUNT: Final = 10_000

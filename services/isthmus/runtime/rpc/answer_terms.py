@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from isthmus.runtime.base.answer_terms import AnswerTerms
-from isthmus.runtime.base.errors import ResourceExhaustedError
+from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
 from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT
 from isthmus.runtime.rpc.codec import unknown_enum
-from isthmus.v1 import common_pb2, index_search_service_pb2
+from isthmus.v1 import common_pb2, gateway_service_pb2, index_search_service_pb2
 
-__all__ = ["answer_terms_of", "is_grouped", "set_answer_terms"]
+__all__ = ["answer_terms_of", "asked_terms_of", "set_answer_terms"]
+
+_Request: TypeAlias = index_search_service_pb2.SearchRequest | gateway_service_pb2.SearchItemsRequest
 
 
-def is_grouped(value: int) -> bool:
-    """Return whether a `GroupBy` asks for one answer a pair key.
-
-    Raises:
-        InvalidArgumentError: UNKNOWN_ENUM_VALUE.
-    """
+def _is_grouped(value: int) -> bool:
     if value not in (common_pb2.GROUP_BY_UNSPECIFIED, common_pb2.GROUP_BY_PAIR_KEY):
         field = "group_by"
         raise unknown_enum(field)
@@ -27,7 +26,7 @@ def answer_terms_of(request: index_search_service_pb2.SearchRequest) -> AnswerTe
     """Return what the answers to a searcher's request are to be made of.
 
     Raises:
-        InvalidArgumentError: UNKNOWN_ENUM_VALUE.
+        InvalidArgumentError: UNKNOWN_ENUM_VALUE, INVALID_FIELD.
         ResourceExhaustedError: LIMIT_EXCEEDED; too many ids are excluded.
     """
     size = len(request.exclude_ids)
@@ -35,7 +34,25 @@ def answer_terms_of(request: index_search_service_pb2.SearchRequest) -> AnswerTe
         msg = f"exclude_ids holds {size} ids; the limit is {EXAMPLES_MAX_COUNT}"
         metadata = {"field": "exclude_ids", "limit": str(EXAMPLES_MAX_COUNT), "size": str(size)}
         raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)
-    return AnswerTerms(exclude_ids=tuple(request.exclude_ids), one_per_pair_key=is_grouped(request.group_by))
+    return AnswerTerms(
+        exclude_ids=tuple(request.exclude_ids),
+        one_per_pair_key=_is_grouped(request.group_by),
+        collapse_above=_collapse_above(request),
+        mmr_lambda=_mmr_lambda(request),
+    )
+
+
+def asked_terms_of(request: gateway_service_pb2.SearchItemsRequest) -> AnswerTerms:
+    """Return what the answers to a caller's request are to be made of.
+
+    Raises:
+        InvalidArgumentError: UNKNOWN_ENUM_VALUE, INVALID_FIELD.
+    """
+    return AnswerTerms(
+        one_per_pair_key=_is_grouped(request.group_by),
+        collapse_above=_collapse_above(request),
+        mmr_lambda=_mmr_lambda(request),
+    )
 
 
 def set_answer_terms(request: index_search_service_pb2.SearchRequest, terms: AnswerTerms) -> None:
@@ -43,3 +60,26 @@ def set_answer_terms(request: index_search_service_pb2.SearchRequest, terms: Ans
     request.exclude_ids.extend(terms.exclude_ids)
     if terms.one_per_pair_key:
         request.group_by = common_pb2.GROUP_BY_PAIR_KEY
+    if terms.collapse_above is not None:
+        request.collapse_above = terms.collapse_above
+    if terms.mmr_lambda is not None:
+        request.mmr_lambda = terms.mmr_lambda
+
+
+def _collapse_above(request: _Request) -> float | None:
+    if not request.HasField("collapse_above"):
+        return None
+    # Not a number is not in any range.
+    if not 0.0 < request.collapse_above <= 1.0:
+        msg = "collapse_above must be above 0 and at most 1"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "collapse_above"})
+    return request.collapse_above
+
+
+def _mmr_lambda(request: _Request) -> float | None:
+    if not request.HasField("mmr_lambda"):
+        return None
+    if not 0.0 <= request.mmr_lambda <= 1.0:
+        msg = "mmr_lambda must be 0 to 1"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "mmr_lambda"})
+    return request.mmr_lambda
