@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from isthmus.core import Modality, canonical
+from isthmus.core.aligners import Artefact, FitPairs, load_aligner
 
 SPACE = "clip@00112233445566aa"
 
@@ -52,3 +53,28 @@ def make_pairs() -> Callable[..., Pairs]:
         return Pairs(canonical(images), canonical(texts), keys, [keys[owner] for owner in owners])
 
     return make
+
+
+@pytest.fixture
+def pairs(make_pairs: Callable[..., Pairs]) -> FitPairs:
+    """200 images and 600 texts of one raw space."""
+    return as_fit_pairs(make_pairs())
+
+
+def as_fit_pairs(made: Pairs, *, text_space: str = SPACE) -> FitPairs:
+    """Pair items by their keys."""
+    return FitPairs.by_key(
+        made.images,
+        made.texts,
+        image_keys=made.image_keys,
+        text_keys=made.text_keys,
+        image_space=SPACE,
+        text_space=text_space,
+    )
+
+
+def recall(pairs: FitPairs, artefact: Artefact) -> float:
+    """Return the share of texts whose image comes first."""
+    aligner = load_aligner(artefact)
+    scores = aligner.query_rows(pairs.texts, Modality.TEXT) @ aligner.item_rows(pairs.images, Modality.IMAGE).T
+    return float((scores.argmax(axis=1) == pairs.owners).mean())

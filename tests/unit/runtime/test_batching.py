@@ -5,113 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import pytest
 
-from isthmus.runtime.base.batching import BatchLimits, MicroBatcher, Outcome
 from isthmus.runtime.base.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
-    IsthmusError,
     ResourceExhaustedError,
     UnavailableError,
 )
-
-
-@dataclass
-class Events:
-    """Remembers what the batcher reported."""
-
-    passes: list[int] = field(default_factory=list)
-    drops: list[str] = field(default_factory=list)
-    failures: int = 0
-    waits: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def forwarded(self, *, count: int, seconds: float) -> None:
-        """Remember a forward pass."""
-        self.passes.append(count)
-        self.seconds += seconds
-
-    def waited(self, *, seconds: float) -> None:
-        """Remember a wait."""
-        self.waits.append(seconds)
-
-    def dropped(self, *, why: str) -> None:
-        """Remember a drop."""
-        self.drops.append(why)
-
-    def failed(self) -> None:
-        """Remember a guilty item."""
-        self.failures += 1
-
-
-@dataclass
-class Device:
-    """A forward function that can be held, counts its batches, and chokes on what it is told to."""
-
-    poison: frozenset[int] = frozenset()
-    seconds: float = 0.0
-    batches: list[list[int]] = field(default_factory=list)
-    gate: threading.Event = field(default_factory=threading.Event)
-    entered: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        """Start open."""
-        self.gate.set()
-
-    def forward(self, batch: Sequence[int]) -> list[int]:
-        """Return ten times each item."""
-        self.batches.append(list(batch))
-        self.entered.set()
-        assert self.gate.wait(10)
-        time.sleep(self.seconds)
-        if self.poison & set(batch):
-            msg = "secret inside"
-            raise RuntimeError(msg)
-        return [10 * item for item in batch]
-
-
-Batcher = MicroBatcher[int, int, int]
-
-
-@asynccontextmanager
-async def _batcher(
-    device: Device,
-    *,
-    prepare: Callable[[int], int] = int,
-    events: Events | None = None,
-    size_of: Callable[[int], int] | None = None,
-    **limits: float,
-) -> AsyncIterator[Batcher]:
-    batcher = MicroBatcher[int, int, int](
-        prepare=prepare,
-        forward=device.forward,
-        limits=BatchLimits(**limits),  # type: ignore[arg-type]
-        events=events or Events(),
-        size_of=size_of,
-    )
-    try:
-        yield batcher
-    finally:
-        device.gate.set()
-        await batcher.close()
-
-
-async def _held(device: Device, batcher: Batcher) -> asyncio.Task[list[Outcome[int]]]:
-    """Occupy the device with one item, and return when it is inside."""
-    device.gate.clear()
-    device.entered.clear()
-    first = asyncio.ensure_future(batcher.submit_many([0]))
-    assert await asyncio.to_thread(device.entered.wait, 5)
-    return first
-
-
-def _errors(outcomes: Sequence[Outcome[int]]) -> dict[int, IsthmusError]:
-    return {index: outcome.error for index, outcome in enumerate(outcomes) if outcome.error is not None}
+from tests.unit.runtime.held_device import Device, Events, errors_of, held, running_batcher
 
 
 class TestBatches:
@@ -119,20 +23,20 @@ class TestBatches:
 
     async def test_results_come_back_in_order(self) -> None:
         """Whatever the batches were, outcome i belongs to item i."""
-        async with _batcher(Device(), max_batch_count=7, prepare_threads_count=3) as batcher:
+        async with running_batcher(Device(), max_batch_count=7, prepare_threads_count=3) as batcher:
             outcomes = await batcher.submit_many(range(100))
         assert [outcome.result for outcome in outcomes] == [10 * item for item in range(100)]
 
     async def test_nothing_asks_for_nothing(self) -> None:
         """An empty call is answered without a forward pass."""
         device = Device()
-        async with _batcher(device) as batcher:
+        async with running_batcher(device) as batcher:
             assert await batcher.submit_many([]) == []
         assert device.batches == []
 
     async def test_a_lone_item_leaves_at_once(self) -> None:
         """On an idle device one item does not wait for company, however long the wait may be."""
-        async with _batcher(Device(), max_wait_ms=900) as batcher:
+        async with running_batcher(Device(), max_wait_ms=900) as batcher:
             await batcher.submit_many([1])
             await asyncio.sleep(1)
             started = time.monotonic()
@@ -142,8 +46,8 @@ class TestBatches:
     async def test_callers_share_a_batch(self) -> None:
         """What arrives from different callers while the device is busy leaves as one batch."""
         device = Device()
-        async with _batcher(device) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device) as batcher:
+            first = await held(device, batcher)
             others = [asyncio.ensure_future(batcher.submit_many([item])) for item in range(1, 21)]
             await asyncio.sleep(0.05)
             device.gate.set()
@@ -153,7 +57,7 @@ class TestBatches:
     async def test_callers_that_come_back_share_the_next_batch_too(self) -> None:
         """Eight callers in a loop settle into batches of eight: nobody runs ahead with a batch of one."""
         events = Events()
-        async with _batcher(Device(seconds=0.005), events=events, max_wait_ms=50) as batcher:
+        async with running_batcher(Device(seconds=0.005), events=events, max_wait_ms=50) as batcher:
 
             async def loop() -> None:
                 for item in range(20):
@@ -166,7 +70,7 @@ class TestBatches:
     async def test_a_batch_is_never_larger_than_the_limit(self) -> None:
         """256 items at 32 a batch are 8 batches once the first has gone ahead."""
         device = Device(seconds=0.002)
-        async with _batcher(device, max_batch_count=32, max_wait_ms=100) as batcher:
+        async with running_batcher(device, max_batch_count=32, max_wait_ms=100) as batcher:
             await batcher.submit_many(range(256))
         assert max(map(len, device.batches)) <= 32
         assert len(device.batches) <= 10  # measured 8
@@ -175,7 +79,7 @@ class TestBatches:
         """With a size, the items of a call are taken up from small to large, and answered in their own order."""
         device = Device(seconds=0.002)
         items = [5, 90, 3, 80, 4, 70]
-        async with _batcher(device, size_of=lambda item: item, max_batch_count=3, max_wait_ms=100) as batcher:
+        async with running_batcher(device, size_of=lambda item: item, max_batch_count=3, max_wait_ms=100) as batcher:
             outcomes = await batcher.submit_many(items)
         assert [outcome.result for outcome in outcomes] == [10 * item for item in items]
         assert [sorted(batch) for batch in device.batches] == [[3, 4, 5], [70, 80, 90]]
@@ -189,8 +93,8 @@ class TestBatches:
             prepared.append(item)
             return item
 
-        async with _batcher(device, prepare=prepare, max_batch_count=4) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device, prepare=prepare, max_batch_count=4) as batcher:
+            first = await held(device, batcher)
             rest = asyncio.ensure_future(batcher.submit_many(range(1, 41)))
             await asyncio.sleep(0.1)
             assert len(prepared) == 1 + 8
@@ -206,7 +110,7 @@ class TestBatches:
             threads.add(threading.current_thread().name)
             return item
 
-        async with _batcher(Device(), prepare=prepare) as batcher:
+        async with running_batcher(Device(), prepare=prepare) as batcher:
             await batcher.submit_many(range(50))
         assert all(name.startswith("isthmus-prepare") for name in threads)
 
@@ -218,8 +122,8 @@ class TestBatches:
             return item
 
         device = Device(seconds=0.03)
-        async with _batcher(device, prepare=prepare) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device, prepare=prepare) as batcher:
+            first = await held(device, batcher)
             second = asyncio.ensure_future(batcher.submit_many([1]))
             await asyncio.sleep(0.2)
             device.gate.set()
@@ -236,9 +140,9 @@ class TestPoison:
         """Of 64 items 3 make the pass fail: 61 results, 3 errors, and each guilty item was found once."""
         events = Events()
         device = Device(poison=frozenset({7, 8, 50}))
-        async with _batcher(device, events=events, max_batch_count=64, max_wait_ms=200) as batcher:
+        async with running_batcher(device, events=events, max_batch_count=64, max_wait_ms=200) as batcher:
             outcomes = await batcher.submit_many(range(64))
-        errors = _errors(outcomes)
+        errors = errors_of(outcomes)
         assert sorted(errors) == [7, 8, 50]
         assert {error.reason for error in errors.values()} == {"ENCODE_FAILED"}
         assert events.failures == 3
@@ -246,7 +150,7 @@ class TestPoison:
 
     async def test_nothing_of_the_failure_is_told(self) -> None:
         """The caller learns that its item failed, not what the model said."""
-        async with _batcher(Device(poison=frozenset({1}))) as batcher:
+        async with running_batcher(Device(poison=frozenset({1}))) as batcher:
             (outcome,) = await batcher.submit_many([1])
         assert outcome.error is not None
         assert "secret" not in str(outcome.error)
@@ -254,8 +158,8 @@ class TestPoison:
     async def test_other_callers_in_the_batch_are_not_harmed(self) -> None:
         """A caller whose item is poison does not spoil the batch of those who share it."""
         device = Device(poison=frozenset({13}))
-        async with _batcher(device) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device) as batcher:
+            first = await held(device, batcher)
             others = [asyncio.ensure_future(batcher.submit_many([item])) for item in (11, 12, 13, 14)]
             await asyncio.sleep(0.05)
             device.gate.set()
@@ -274,7 +178,7 @@ class TestPoison:
                 results = super().forward(batch)
                 return results[:-1] if len(batch) > 1 else results
 
-        async with _batcher(Losing(), max_wait_ms=100) as batcher:
+        async with running_batcher(Losing(), max_wait_ms=100) as batcher:
             outcomes = await batcher.submit_many(range(8))
         assert [outcome.result for outcome in outcomes] == [10 * item for item in range(8)]
 
@@ -290,10 +194,10 @@ class TestPoison:
             return item
 
         device = Device()
-        async with _batcher(device, prepare=prepare) as batcher:
+        async with running_batcher(device, prepare=prepare) as batcher:
             outcomes = await batcher.submit_many([0, 1, 2, 3])
         assert [outcome.result for outcome in outcomes] == [0, None, None, 30]
-        assert {index: error.reason for index, error in _errors(outcomes).items()} == {
+        assert {index: error.reason for index, error in errors_of(outcomes).items()} == {
             1: "INVALID_IMAGE",
             2: "ENCODE_FAILED",
         }
@@ -306,8 +210,8 @@ class TestTheDead:
     async def test_items_whose_deadline_passed_are_dropped(self) -> None:
         """An item that waited past its deadline is answered DEADLINE_EXCEEDED and counted, not encoded."""
         device, events = Device(), Events()
-        async with _batcher(device, events=events) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device, events=events) as batcher:
+            first = await held(device, batcher)
             late = asyncio.ensure_future(batcher.submit_many([1, 2], deadline_s=time.monotonic() + 0.05))
             punctual = asyncio.ensure_future(batcher.submit_many([3], deadline_s=time.monotonic() + 60))
             await asyncio.sleep(0.1)
@@ -322,8 +226,8 @@ class TestTheDead:
     async def test_items_whose_caller_has_gone_are_dropped(self) -> None:
         """A cancelled call's items leave without a forward pass, and are counted."""
         device, events = Device(), Events()
-        async with _batcher(device, events=events) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device, events=events) as batcher:
+            first = await held(device, batcher)
             gone = asyncio.ensure_future(batcher.submit_many([1, 2, 3]))
             stays = asyncio.ensure_future(batcher.submit_many([4]))
             await asyncio.sleep(0.05)
@@ -345,8 +249,8 @@ class TestTheDead:
             prepared.append(item)
             return item
 
-        async with _batcher(device, prepare=prepare, max_batch_count=2) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device, prepare=prepare, max_batch_count=2) as batcher:
+            first = await held(device, batcher)
             gone = asyncio.ensure_future(batcher.submit_many(range(1, 101)))
             await asyncio.sleep(0.05)
             gone.cancel()
@@ -362,8 +266,8 @@ class TestTheQueue:
     async def test_a_call_that_does_not_fit_is_refused_whole(self) -> None:
         """QUEUE_FULL says after which time to try again; what was in the queue is not touched."""
         device = Device()
-        async with _batcher(device, max_queue_count=10, max_batch_count=2) as batcher:
-            first = await _held(device, batcher)
+        async with running_batcher(device, max_queue_count=10, max_batch_count=2) as batcher:
+            first = await held(device, batcher)
             fits = asyncio.ensure_future(batcher.submit_many(range(1, 9)))
             await asyncio.sleep(0.05)
             with pytest.raises(ResourceExhaustedError) as caught:
@@ -378,15 +282,15 @@ class TestTheQueue:
 
     async def test_after_it_was_full_it_takes_calls_again(self) -> None:
         """Dropped, failed and finished items all give their place back."""
-        async with _batcher(Device(poison=frozenset({5})), max_queue_count=8) as batcher:
+        async with running_batcher(Device(poison=frozenset({5})), max_queue_count=8) as batcher:
             for _ in range(50):
                 outcomes = await batcher.submit_many(range(8))
-                assert len(_errors(outcomes)) == 1
+                assert len(errors_of(outcomes)) == 1
 
     async def test_closing_finishes_what_is_in_and_refuses_the_rest(self) -> None:
         """A drain loses nobody who was admitted."""
         device = Device(seconds=0.01)
-        async with _batcher(device, max_batch_count=4) as batcher:
+        async with running_batcher(device, max_batch_count=4) as batcher:
             admitted = [asyncio.ensure_future(batcher.submit_many(range(10))) for _ in range(4)]
             await asyncio.sleep(0.005)
             closing = asyncio.ensure_future(batcher.close())
@@ -395,13 +299,13 @@ class TestTheQueue:
                 await batcher.submit_many([1])
             assert caught.value.reason == "DRAINING"
             for outcomes in await asyncio.gather(*admitted):
-                assert not _errors(outcomes)
+                assert not errors_of(outcomes)
             await closing
 
     async def test_closing_ends_the_threads(self) -> None:
         """Nothing is left behind."""
         before = threading.active_count()
-        async with _batcher(Device(), prepare_threads_count=4) as batcher:
+        async with running_batcher(Device(), prepare_threads_count=4) as batcher:
             await batcher.submit_many(range(10))
             assert threading.active_count() >= before + 5
         assert threading.active_count() <= before + 1  # the loop's own helper thread that waited for the end
@@ -409,7 +313,7 @@ class TestTheQueue:
     async def test_a_flood_of_callers_leaves_it_whole(self) -> None:
         """Callers that come, go, fail and expire at random: every one is answered, and nothing stays queued."""
         device = Device(poison=frozenset(range(0, 1000, 97)), seconds=0.0005)
-        async with _batcher(device, max_batch_count=16, max_queue_count=100_000, max_wait_ms=1) as batcher:
+        async with running_batcher(device, max_batch_count=16, max_queue_count=100_000, max_wait_ms=1) as batcher:
 
             async def caller(number: int) -> None:
                 deadline_s = time.monotonic() + (0.02 if number % 5 == 0 else 60)
