@@ -182,14 +182,14 @@ class ShownRows:
         first = FirstScores(len(asked), top_k=top_k)
         found = np.full(len(at), -np.inf, dtype=np.float32)
         step = max(1, blocks.scores // max(1, min(blocks.items, len(self.items[modality]))))
-        for base, mapped in self._blocks(modality, blocks.items):
-            wanted_here = np.flatnonzero((items >= base) & (items < base + len(mapped)))
+        for base, count, mapped in self._blocks(modality, blocks.items):
+            wanted_here = np.flatnonzero((items >= base) & (items < base + count))
             for start in range(0, len(asked), step):
                 check()
-                scores = asked[start : start + step] @ mapped.T
+                scores = (asked[start : start + step] @ mapped.T)[:, :count]
                 if itself is not None:
                     own = itself[start : start + step] - base
-                    rows = np.flatnonzero((own >= 0) & (own < len(mapped)))
+                    rows = np.flatnonzero((own >= 0) & (own < count))
                     scores[rows, own[rows]] = -np.inf
                 place = at[wanted_here] - start
                 inside = (place >= 0) & (place < len(scores))
@@ -198,10 +198,19 @@ class ShownRows:
                 first.add(start, scores)
         return first, found
 
-    def _blocks(self, modality: Modality, size: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def _blocks(self, modality: Modality, size: int) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Yield the first row, the number and the mapped rows of each block; rows beyond that number fill it up.
+
+        Equal items must have equal scores, or ties would be none, and how a product of matrices rounds depends on its
+        shape: so all of them have the same.
+        """
         rows = self.items[modality]
         for base in range(0, len(rows), size):
-            yield base, self.item_rows(rows[base : base + size], modality)
+            block = rows[base : base + size]
+            count = len(block)
+            if base and count < size:
+                block = np.concatenate([block, np.repeat(block[:1], size - count, axis=0)])
+            yield base, count, self.item_rows(block, modality)
 
     def _merged_shares(
         self,

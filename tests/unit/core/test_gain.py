@@ -87,6 +87,29 @@ def test_answers_that_tie_share_the_last_places() -> None:
     assert table.collected(served)[Modality.IMAGE] == pytest.approx([2.0])
 
 
+@pytest.mark.parametrize("query_count", [1, 2, 9])
+def test_equal_items_tie_wherever_they_lie(query_count: int) -> None:
+    """A last block of two items, and a single query: products of other shapes round in another way, and hid ties."""
+    rng = np.random.default_rng(0)
+    photos = rng.normal(size=(4_098, 100)).astype(np.float32)
+    photos[[0, 1, 7, 4_095, 4_096, 4_097]] = photos[0]
+    asked = (photos[:1] + rng.normal(size=(query_count, 100)) / 10).astype(np.float32)
+    ids = {
+        Modality.IMAGE: [f"i{row}" for row in range(len(photos))],
+        Modality.TEXT: [f"t{row}" for row in range(query_count)],
+    }
+    rows = [(query, f"i{row}", gain) for query in ids[Modality.TEXT] for row, gain in ((1, 1.0), (4_097, 10.0))]
+    table = GainTable.of(request(*rows, top_k=3, item_modality=Modality.IMAGE), ids=ids)
+    turn = np.linalg.qr(rng.normal(size=(100, 100)))[0].astype(np.float32)
+    served = ShownRows(
+        queries={Modality.IMAGE: photos[:0] @ turn, Modality.TEXT: asked @ turn},
+        items={Modality.IMAGE: photos, Modality.TEXT: asked},
+        item_rows=lambda given, _: given @ turn,
+        calibration=Calibration.default(),
+    )
+    assert table.collected(served)[Modality.TEXT] == pytest.approx([11 * 3 / 6] * query_count)
+
+
 def test_the_work_can_be_ended_between_blocks() -> None:
     """Many queries over many items take minutes: a caller that went away must not be worked for."""
     table = GainTable.of(request(("i0", "t0", 3.0)), ids=IDS)
