@@ -162,7 +162,7 @@ class Judge:
             )
             check_spaces(artefact, loaded.head)
             subject = collection if page else ""
-            found = await self._jobs.run(lambda stop: _judged(loaded, artefact, seed, asked.details, subject, stop))
+            found = await self._jobs.run(lambda _: _judged(loaded, artefact, seed, asked.details, subject))
             return found, loaded.head.revision
 
     async def compare(
@@ -227,7 +227,6 @@ def _judged(
     seed: int,
     details: DetailRequest,
     subject: str,
-    stop: StopSignal,
 ) -> CollectionVerification:
     with translated():
         return verify_on(
@@ -238,7 +237,6 @@ def _judged(
             seed=seed,
             page_subject=subject,
             details=details,
-            stop=stop,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
@@ -60,7 +60,6 @@ def verify_on(
     seed: int,
     page_subject: str = "",
     details: DetailRequest | None = None,
-    stop: StopSignal | None = None,
 ) -> CollectionVerification:
     """Judge an aligner on the pairs that a fit to this collection would hold out.
 
@@ -72,7 +71,6 @@ def verify_on(
         seed: Of the bootstrap.
         page_subject: Name of the collection on a page for people; empty for no page.
         details: Which slices and what gain to look at beside; the gain is judged over all of `pairs`.
-        stop: Looked at while a gain is judged, which takes long for many queries over many items.
 
     Raises:
         NotEnoughItemsError: There are too few pairs.
@@ -89,7 +87,7 @@ def verify_on(
         baseline=active,
         limits=limits,
         seed=seed,
-        details=None if details is None else replace(details, searched=pairs, check=_check(stop)),
+        details=None if details is None else replace(details, searched=pairs),
     )
     page = ""
     if page_subject:
@@ -142,10 +140,6 @@ def compare_methods(
         page = comparison_page(page_subject, pairs, judged, refused=dict(refused), active=active, seed=options.seed)
     found = [CollectionVerification(method=method, aligner="", found=one) for method, (_, one) in judged.items()]
     return Comparison(judged=found, refused=refused, page=page)
-
-
-def _check(stop: StopSignal | None) -> Callable[[], None]:
-    return (lambda: None) if stop is None else stop.check
 
 
 def _ndcg(found: Verification) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +30,6 @@ class DetailRequest:
     gains: GainRequest | None = None
     searched: RawPairs | None = None
     """Every item that answers come from, for the gain; None takes the held-out ones."""
-    check: Callable[[], None] = lambda: None
-    """Called now and then while a gain is judged; whatever it raises ends the work."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,6 @@ def judge_gains(
         after.shown(raw, table.queries),
         codes={Modality.IMAGE: image_codes, Modality.TEXT: text_codes},
         seed=seed,
-        check=details.check,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -153,14 +153,12 @@ class GainTable:
         self,
         shown: ShownRows,
         *,
-        check: Callable[[], None] = lambda: None,
         blocks: BlockSizes = BLOCK_SIZES,
     ) -> dict[Modality, NDArray[np.float64]]:
         """Return what each query collects, per modality (q,), in the order of `queries`.
 
         Args:
             shown: How answers are found.
-            check: Called before each block of scores; whatever it raises ends the work.
             blocks: How much is held at a time.
         """
         found: dict[Modality, NDArray[np.float64]] = {}
@@ -171,7 +169,6 @@ class GainTable:
                 itself=self.queries[query],
                 top_k=self.top_k,
                 item_modality=self.item_modality,
-                check=check,
                 blocks=blocks,
             )
             found[query] = np.zeros(len(self.queries[query]))
@@ -247,7 +244,6 @@ def judge_gain(
     *,
     codes: Mapping[Modality, NDArray[np.int64]],
     seed: int = 0,
-    check: Callable[[], None] = lambda: None,
 ) -> GainFinding:
     """Compare what two ways of serving are worth, by resampling pair keys (paired bootstrap).
 
@@ -259,14 +255,13 @@ def judge_gain(
         after: What would be served.
         codes: Per modality (n,) codes of pair keys of all items; equal codes are one observation.
         seed: Of the resampling.
-        check: Called before each block of scores; whatever it raises ends the work.
     """
     of_queries = np.concatenate([codes[modality][table.queries[modality]] for modality in Modality])
     values = [
         _PER * np.concatenate([found[modality] for modality in Modality])
         for found in (
-            table.collected(before, check=check),
-            table.collected(after, check=check),
+            table.collected(before),
+            table.collected(after),
             table.possible(),
         )
     ]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration
+from isthmus.core.checkpoint import checkpoint
 from isthmus.core.modality import Modality
 
 __all__ = ["BLOCK_SIZES", "BlockSizes", "FirstScores", "ItemRows", "ShownRows", "WantedRows"]
@@ -118,7 +119,6 @@ class ShownRows:
         itself: NDArray[np.intp],
         top_k: int,
         item_modality: Modality | None = None,
-        check: Callable[[], None] = lambda: None,
         blocks: BlockSizes = BLOCK_SIZES,
     ) -> NDArray[np.float64]:
         """Return the share of orders of equal scores in which an item is among the first `top_k`, for each row (r,).
@@ -133,7 +133,6 @@ class ShownRows:
             itself: (q,) rows of the queries among the items of their modality: no query is shown itself.
             top_k: Answers that are shown.
             item_modality: What is searched; None for both modalities.
-            check: Called before each block of scores; whatever it raises ends the work.
             blocks: How much is held at a time.
         """
         searched = [
@@ -159,7 +158,6 @@ class ShownRows:
                     items=part.item[here],
                     itself=itself[start:stop] if modality is query else None,
                     top_k=top_k,
-                    check=check,
                     blocks=blocks,
                 )
                 scores[here] = self.calibration.merge_scores(found, query=query, item=modality)
@@ -175,7 +173,6 @@ class ShownRows:
         items: NDArray[np.intp],
         itself: NDArray[np.intp] | None,
         top_k: int,
-        check: Callable[[], None],
         blocks: BlockSizes,
     ) -> tuple[FirstScores, NDArray[np.float32]]:
         """Return the first scores of some queries, and the scores of some (query, item)."""
@@ -185,7 +182,7 @@ class ShownRows:
         for base, count, mapped in self._blocks(modality, blocks.items):
             wanted_here = np.flatnonzero((items >= base) & (items < base + count))
             for start in range(0, len(asked), step):
-                check()
+                checkpoint()
                 scores = (asked[start : start + step] @ mapped.T)[:, :count]
                 if itself is not None:
                     own = itself[start : start + step] - base

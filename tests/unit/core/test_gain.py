@@ -12,6 +12,7 @@ from isthmus.core import Modality, NotEnoughItemsError
 from isthmus.core.aligners import Label, load_aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.changes import Change
+from isthmus.core.checkpoint import checked
 from isthmus.core.details import DetailRequest
 from isthmus.core.errors import OptionError
 from isthmus.core.gain import GAIN_MAX, GainRequest, GainTable, judge_gain
@@ -117,10 +118,8 @@ def test_the_work_can_be_ended_between_blocks() -> None:
     def gone() -> None:
         raise TimeoutError
 
-    with pytest.raises(TimeoutError):
-        judge_gain(
-            table, shown(table), shown(table), codes={modality: np.arange(3) for modality in Modality}, check=gone
-        )
+    with pytest.raises(TimeoutError), checked(gone):
+        judge_gain(table, shown(table), shown(table), codes={modality: np.arange(3) for modality in Modality})
 
 
 def test_a_row_that_counts_for_nothing_is_told_with_its_reason() -> None:
