@@ -205,6 +205,8 @@ _MIB, _KIB = 1024 * 1024, 1024
             f"the best {limits.DEPTH_FACTOR} x `top_k`, at least {limits.DEPTH_MIN_COUNT}",
         ),
         ("SearchItemsRequest.mmr_lambda", f"at most {limits.DEPTH_MAX_COUNT}"),
+        ("SearchItemsRequest.page_token", f"The first {limits.PAGE_DEPTH_MAX_COUNT} answers"),
+        ("SearchRequest.offset", f"0 to {limits.PAGE_DEPTH_MAX_COUNT}"),
         ("SearchItemsRequest.top_k", f"1 to {limits.TOP_K_MAX_COUNT}; unset means {limits.TOP_K_DEFAULT_COUNT}"),
         ("PairToMatch.text", f"at most {limits.TEXT_MAX_BYTES // _KIB} KiB"),
         ("AuditPairsRequest.top_count", f"0 to {limits.AUDIT_MAX_COUNT:,}; unset means {limits.AUDIT_DEFAULT_COUNT}"),

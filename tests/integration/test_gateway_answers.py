@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from isthmus.core.modality import Modality
 from isthmus.runtime.base.filters import Between, End
-from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT, TOP_K_MAX_COUNT
+from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT, PAGE_DEPTH_MAX_COUNT, TOP_K_MAX_COUNT
 from isthmus.runtime.rpc.filters import filter_message
 from isthmus.v1 import common_pb2, gateway_service_pb2
 from tests.integration.gateway_calls import create, refusal, request, search, spaced, upsert, vector_item
@@ -207,6 +208,93 @@ async def test_shares_out_of_range_are_refused(mesh: GatewayMesh, option: str, v
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await search(mesh, item_id="i1", **{option: value})
         assert refusal(refused.value) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", {"field": option})
+
+
+async def _pages(mesh: GatewayMesh, **query: Any) -> list[list[int]]:
+    pages: list[list[int]] = []
+    token = ""
+    while token or not pages:
+        answer = await search(mesh, **query, page_token=token)
+        pages.append([int(neighbor.item.id[1:]) for neighbor in answer.neighbors])
+        token = answer.next_page_token
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("query", "top_k"),
+    [
+        ({"item_id": "i1"}, 300),
+        ({"item_id": "i1", "group_by": _BY_KEY}, 7),
+        ({"item_id": "i1", "filter": filter_message(Between("number", None, End(50, closed=False)))}, 7),
+        ({"text": "a green bird", "group_by": _BY_KEY}, 50),
+        ({"examples": _examples(_example(item_id="i1"), _example(-1.0, item_id="i2"))}, 101),
+    ],
+)
+async def test_pages_make_up_one_order(mesh: GatewayMesh, query: dict[str, Any], top_k: int) -> None:
+    """All answers come once, in the order of one search, `top_k` a page; the last page has no token."""
+    pages = await _pages(mesh, **query, top_k=top_k)
+    together = [number for page in pages for number in page]
+    assert together[:TOP_K_MAX_COUNT] == await _found(mesh, **query, top_k=TOP_K_MAX_COUNT)
+    assert len(set(together)) == len(together)
+    assert all(len(page) == top_k for page in pages[:-1])
+    assert len(pages) == len(together) // top_k + 1
+    assert len(pages) > 1
+
+
+async def test_a_page_after_a_change_is_refused(mesh: GatewayMesh) -> None:
+    """Another revision is another order, and so is a collection made anew; a first page is always answered."""
+    first = await search(mesh, item_id="i1", top_k=5)
+    items = [vector_item(f"i{number}", _ROWS[number].tolist(), space=SPACE, modality=_TEXT) for number in range(20)]
+    (ack,) = await upsert(mesh, request("r3", [vector_item("x", _ROWS[2].tolist(), space=SPACE, modality=_TEXT)]))
+
+    async def refused(token: str, **query: Any) -> tuple[Any, ...]:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await search(mesh, item_id="i1", top_k=5, page_token=token, **query)
+        return refusal(caught.value)
+
+    expired = (grpc.StatusCode.FAILED_PRECONDITION, "CURSOR_EXPIRED", {"field": "page_token"})
+    assert await refused(first.next_page_token, min_revision=ack.revision) == expired
+    assert len((await search(mesh, item_id="i1", top_k=5)).neighbors) == 5
+    tokens = []
+    for turn in range(2):
+        await create(mesh, "again")
+        (ack,) = await upsert(mesh, request(f"again-{turn}", items, collection="again"))
+        answer = await search(mesh, collection="again", item_id="i1", top_k=5, min_revision=ack.revision)
+        tokens.append((answer.revision, answer.next_page_token))
+        if turn == 0:
+            delete = gateway_service_pb2.DeleteCollectionRequest(name="again", request_id="gone")
+            await mesh.stub.DeleteCollection(delete, timeout=10)
+    assert tokens[0][0] == tokens[1][0]
+    assert await refused(tokens[0][1], collection="again") == expired
+    found = await search(mesh, collection="again", item_id="i1", top_k=5, page_token=tokens[1][1])
+    assert len(found.neighbors) == 5
+
+
+async def test_a_token_goes_with_its_search_only(mesh: GatewayMesh) -> None:
+    """Another query, filter, grouping or page size is refused, and so are options that pages do not have."""
+    token = (await search(mesh, item_id="i1", top_k=5)).next_page_token
+    cheap = filter_message(Between("number", None, End(500, closed=False)))
+    for other in ({"item_id": "i2"}, {"top_k": 6}, {"filter": cheap}, {"group_by": _BY_KEY}, {"mmr_lambda": 0.5}):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await search(mesh, **{"item_id": "i1", "top_k": 5, "page_token": token, **other})
+        assert refusal(refused.value) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", {"field": "page_token"})
+    assert (await search(mesh, item_id="i1", top_k=5, mmr_lambda=0.5)).next_page_token == ""
+
+
+async def test_pages_reach_so_far_and_no_farther(mesh: GatewayMesh) -> None:
+    """A page that ends at 10,000 is answered, here with nothing; one that ends beyond is refused with the limit."""
+    token = (await search(mesh, item_id="i1", top_k=5)).next_page_token
+    data = bytearray(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    reached: dict[int, object] = {}
+    for position in (PAGE_DEPTH_MAX_COUNT - 5, PAGE_DEPTH_MAX_COUNT - 4):
+        data[17:21] = position.to_bytes(4, "little")
+        moved = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        try:
+            reached[position] = await _found(mesh, item_id="i1", top_k=5, page_token=moved)
+        except grpc.aio.AioRpcError as error:
+            reached[position] = refusal(error)[1:]
+    limit = ("LIMIT_EXCEEDED", {"field": "page_token", "limit": "10000"})
+    assert reached == {PAGE_DEPTH_MAX_COUNT - 5: [], PAGE_DEPTH_MAX_COUNT - 4: limit}
 
 
 async def test_an_unknown_grouping_is_refused(mesh: GatewayMesh) -> None:

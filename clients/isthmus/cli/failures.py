@@ -33,6 +33,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "NO_ALIGNER": "`isthmus aligners list` shows what there is; `isthmus train aligner` makes one for two encoders",
     "NO_PREVIOUS_ALIGNER": "`isthmus align promote` makes another one active",
     "NOT_CALIBRATED": "`isthmus align fit --collection NAME --method identity` fits one; then `isthmus align promote`",
+    "CURSOR_EXPIRED": "search again from the first page, without --page-token",
     "NOTHING_TO_LINK": "links are proposed for items that were indexed without a pair key",
     "NOT_READY": "the mesh is warming up: try again in a few seconds",
     "SPACE_MISMATCH": "`isthmus collections list` shows the spaces of each collection",

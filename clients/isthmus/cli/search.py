@@ -62,6 +62,9 @@ def search(
         ),
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=1000, help="How many neighbours.")] = 10,
+    page_token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Go on after the page whose `--json` named this token.")
+    ] = None,
     address: Address = None,
     json: Json = False,
 ) -> None:
@@ -88,6 +91,7 @@ def search(
             collapse_above=collapse_above,
             mmr_lambda=mmr_lambda,
             top_k=top_k,
+            page_token=page_token,
         )
         if json:
             options = {"where": where, "group_by": group_by, "collapse_above": collapse_above, "mmr_lambda": mmr_lambda}
@@ -120,6 +124,7 @@ def _document(found: SearchResult) -> dict[str, object]:
             }
             for neighbor in found.neighbors
         ],
+        "next_page_token": found.next_page_token,
         "revision": found.revision,
         "space": found.space,
         "calibration": found.calibration,

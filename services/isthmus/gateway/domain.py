@@ -325,6 +325,7 @@ class Found:
         calibration: How scores of two modalities were made comparable, as the wire numbers it.
         align_micros: Aligning the queries.
         search_micros: Searching and merging.
+        order: Equal while searches are answered from the same order.
     """
 
     neighbors: Sequence[Sequence[Neighbor]]
@@ -333,6 +334,7 @@ class Found:
     calibration: int
     align_micros: int
     search_micros: int
+    order: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from isthmus.gateway.embedder import Embedder
 from isthmus.gateway.example_rows import ExampleRow, by_space
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.metrics import SEARCH_SECONDS
+from isthmus.gateway.page_token import PageToken, read_token, search_digest, write_token
 from isthmus.gateway.ports import SearchPort
 from isthmus.gateway.validation import GivenVector
 from isthmus.runtime.base.answer_terms import AnswerTerms
-from isthmus.runtime.base.errors import IsthmusError, NotFoundError
+from isthmus.runtime.base.errors import IsthmusError, NotFoundError, ResourceExhaustedError
 from isthmus.runtime.base.filters import Filter
+from isthmus.runtime.base.limits import PAGE_DEPTH_MAX_COUNT
 
 __all__ = [
     "Example",
@@ -35,6 +37,7 @@ __all__ = [
 DEGRADED_CACHE: Final = "cache"
 """How an answer says that the shared cache was left out."""
 _EXAMPLES: Final = "examples.examples"
+_FIRST_PAGE: Final = PageToken(b"", 0, 0, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class SearchCommand:
         min_revision: Answer from at least this revision.
         where: What must hold of the answers' attributes; None means nothing.
         terms: What the answer is to be made of.
+        page_token: Of the page before; empty for the first.
     """
 
     collection: str
@@ -97,6 +101,7 @@ class SearchCommand:
     min_revision: int = 0
     where: Filter | None = None
     terms: AnswerTerms = field(default_factory=AnswerTerms)
+    page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,7 @@ class SearchAnswer:
         truncated: True when the query text was cut.
         degraded: Optional parts that were left out.
         stages: Where the time went.
+        next_page_token: Asks for the next page; empty where there are no more answers.
     """
 
     neighbors: Sequence[Neighbor]
@@ -120,6 +126,7 @@ class SearchAnswer:
     truncated: bool
     degraded: Sequence[str]
     stages: Stages = field(default_factory=Stages)
+    next_page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +160,12 @@ class Seeker:
             NotFoundError: ITEM_NOT_FOUND; the item that should be the query is not there.
         """
         stages = Stages()
+        asked = _asked_digest(command)
+        page = read_token(command.page_token, search=asked) if command.page_token else _FIRST_PAGE
+        if page.position + command.top_k > PAGE_DEPTH_MAX_COUNT:
+            msg = f"page_token is beyond the {PAGE_DEPTH_MAX_COUNT} answers that pages reach"
+            metadata = {"field": "page_token", "limit": str(PAGE_DEPTH_MAX_COUNT)}
+            raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)
         is_single = not isinstance(command.query, ExamplesQuery)
         examples = (
             command.query.examples if isinstance(command.query, ExamplesQuery) else (Example(command.query, 1.0),)
@@ -182,9 +195,9 @@ class Seeker:
             top_k=command.top_k,
             item_modality=command.item_modality,
             # Not older than what was just read: an item must not find itself gone.
-            min_revision=max(command.min_revision, revision),
+            min_revision=max(command.min_revision, revision, page.revision),
             where=command.where,
-            terms=replace(command.terms, exclude_ids=own_ids),
+            terms=replace(command.terms, exclude_ids=own_ids, offset=page.position, expected_order=page.order),
         )
         SEARCH_SECONDS.observe(time.monotonic() - started_s)
         stages.align_micros += found.align_micros
@@ -199,6 +212,9 @@ class Seeker:
             truncated=any(each.row.truncated for each in rows),
             degraded=[DEGRADED_CACHE] if asked_cache and self._cache.degraded else [],
             stages=stages,
+            next_page_token=write_token(PageToken(found.order, found.revision, page.position + len(neighbors), asked))
+            if command.terms.is_paged and len(neighbors) == command.top_k
+            else "",
         )
 
     async def _made(
@@ -234,6 +250,24 @@ class Seeker:
         if contents:
             await gather_all([embed(modality, own) for modality, own in contents.items()])
         return [made[place] for place in range(len(sources))], revision
+
+
+def _asked_digest(command: SearchCommand) -> bytes:
+    """Return a digest of everything that a search's answers depend on but the revision."""
+    query = command.query
+    examples = query.examples if isinstance(query, ExamplesQuery) else (Example(query, 0.0),)
+    sources = [(_told(example.source), example.weight) for example in examples]
+    return search_digest(
+        (command.collection, sources, command.top_k, command.item_modality, command.where, command.terms)
+    )
+
+
+def _told(source: QuerySource) -> tuple[object, ...]:
+    if isinstance(source, Content):
+        return (source.modality.value, source.digest)
+    if isinstance(source, GivenVector):
+        return (source.modality.value, source.space, source.row.data)
+    return (source.item_id,)
 
 
 def of_example(error: IsthmusError, place: int) -> IsthmusError:

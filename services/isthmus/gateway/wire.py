@@ -31,6 +31,7 @@ from isthmus.gateway.validation import (
     text_content,
     vector_row,
 )
+from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import EXAMPLE_WEIGHT_MAX, EXAMPLES_MAX_COUNT, TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
@@ -188,8 +189,16 @@ def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCom
         item_modality=modality_of(wanted) if wanted else None,
         min_revision=request.min_revision,
         where=filter_of(request.filter) if request.HasField("filter") else None,
-        terms=asked_terms_of(request),
+        terms=_paged(asked_terms_of(request), request.page_token),
+        page_token=request.page_token,
     )
+
+
+def _paged(terms: AnswerTerms, page_token: str) -> AnswerTerms:
+    if page_token and not terms.is_paged:
+        msg = "page_token does not go with collapse_above and mmr_lambda; ask for more answers in place of pages"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "page_token"})
+    return terms
 
 
 def _query(request: gateway_service_pb2.SearchItemsRequest) -> QuerySource | ExamplesQuery:
@@ -298,6 +307,7 @@ def search_response(answer: SearchAnswer, *, total_micros: int) -> gateway_servi
         calibration=cast("common_pb2.CalibrationSource.ValueType", answer.calibration),
         truncated=answer.truncated,
         degraded=answer.degraded,
+        next_page_token=answer.next_page_token,
         timings=timings_message(answer.stages, total_micros),
     )
 

@@ -223,6 +223,8 @@ class SearchResult:
     """None when no calibration was needed."""
     align_s: float
     search_s: float
+    order: bytes = b""
+    """Equal while searches are answered from the same order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ class _Asked:
         Where only the best of each pair key counts, more candidates are fetched until there are as many answers as are
         wanted, or no more items. Near-duplicates and diversity look at `AnswerTerms.depth` of these.
         """
-        wanted = self.terms.depth(top_k)
+        wanted = self.terms.depth(top_k + self.terms.offset)
         parts = {modality: self._parts(modality) for modality in self.wanted}
         answers: list[tuple[Neighbor, ...]] = [()] * len(self.rows)
         waiting, depth = np.arange(len(self.rows)), wanted * (_DEPTH_GROWTH if self.terms.one_per_pair_key else 1)
@@ -238,7 +238,9 @@ class _Asked:
                 order = maximal_marginal_relevance(relevance, near, trade_off=terms.mmr_lambda, count=top_k)
                 kept = kept[order]
             candidates = candidates.chosen(kept)
-        return tuple(_neighbor(self.snapshot, candidates, place) for place in range(min(top_k, len(candidates))))
+        first = terms.offset
+        places = range(first, min(first + top_k, len(candidates)))
+        return tuple(_neighbor(self.snapshot, candidates, place) for place in places)
 
     def _parts(self, modality: Modality) -> tuple[LiveSegment, ...]:
         parts = self.snapshot.segments[modality]

@@ -26,6 +26,7 @@ from isthmus.index.model import (
     NotesWanted,
     SearchResult,
 )
+from isthmus.index.order import check_order, order_digest
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
 from isthmus.index.ranking import Question, joined, search_examples, search_snapshot
@@ -106,7 +107,7 @@ class SearcherEngine:
 
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
-            FailedPreconditionError: SPACE_MISMATCH, NO_ALIGNER.
+            FailedPreconditionError: SPACE_MISMATCH, NO_ALIGNER; CURSOR_EXPIRED, the order is another than expected.
             InvalidArgumentError: INVALID_VECTOR, INVALID_FIELD.
             UnavailableError: REVISION_NOT_REACHED within the deadline; NOT_READY.
             ResourceExhaustedError: BATCH_TOO_LARGE, LIMIT_EXCEEDED, OVERLOADED.
@@ -117,14 +118,17 @@ class SearcherEngine:
         _check_top_k(top_k)
         follower = await self._following.follower(tenant, collection)
         snapshot = await self._following.at_least(follower, min_revision, deadline_s)
+        order = order_digest(follower.entry.uuid, snapshot)
+        check_order(terms.expected_order if terms else b"", order)
         question = Question(
             modality=modality, space=space, top_k=top_k, item_modality=item_modality, where=where, terms=terms
         )
         parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
         asked = (partial(search_snapshot, snapshot, part, question) for part in parts)
         answers = await asyncio.gather(*(self._pool.run(ask, deadline_s=deadline_s) for ask in asked))
-        self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
-        return answers[0] if len(answers) == 1 else joined(answers)
+        if terms is None or not terms.offset:
+            self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
+        return replace(answers[0] if len(answers) == 1 else joined(answers), order=order)
 
     async def search_examples(
         self,
@@ -147,9 +151,10 @@ class SearcherEngine:
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         _check_top_k(top_k)
-        snapshot = await self._following.at_least(
-            await self._following.follower(tenant, collection), min_revision, deadline_s
-        )
+        follower = await self._following.follower(tenant, collection)
+        snapshot = await self._following.at_least(follower, min_revision, deadline_s)
+        order = order_digest(follower.entry.uuid, snapshot)
+        check_order(terms.expected_order if terms else b"", order)
         ask = partial(
             search_examples,
             snapshot,
@@ -159,7 +164,7 @@ class SearcherEngine:
             where=where,
             terms=terms,
         )
-        return await self._pool.run(ask, deadline_s=deadline_s)
+        return replace(await self._pool.run(ask, deadline_s=deadline_s), order=order)
 
     async def match_pairs(
         self,

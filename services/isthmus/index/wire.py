@@ -307,6 +307,7 @@ def search_message(result: SearchResult) -> index_search_service_pb2.SearchRespo
         revision=result.revision,
         space=result.space,
         calibration=_SOURCES[result.calibration],
+        order=result.order,
         timings=common_pb2.Timings(align_micros=micros(result.align_s), search_micros=micros(result.search_s)),
     )
 

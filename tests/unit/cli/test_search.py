@@ -49,6 +49,16 @@ def test_search_among_items_that_match(filled: Isthmus) -> None:
     assert "nothing found" in filled("search", "-c", "pets", "-t", "cat", "--where", "price exists").stderr
 
 
+def test_search_goes_on_page_by_page(filled: Isthmus) -> None:
+    """The document names the token of the next page, --page-token takes it; the last page has none."""
+    search = ["search", "-c", "pets", "-t", "dog", "--modality", "text", "--json"]
+    first = filled(*search, "-k", "2").json()
+    second = filled(*search, "-k", "2", "--page-token", first["next_page_token"]).json()
+    assert second["next_page_token"] == ""
+    everything = [neighbor["id"] for page in (first, second) for neighbor in page["neighbors"]]
+    assert everything == [neighbor["id"] for neighbor in filled(*search).json()["neighbors"]]
+
+
 def test_search_with_diverse_answers(filled: Isthmus) -> None:
     """--collapse-above and --mmr-lambda are told in the document; what is out of range is refused."""
     found = filled(

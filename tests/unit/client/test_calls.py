@@ -270,6 +270,21 @@ async def test_search_by_examples(call: Both, gateway: SmallGateway, tmp_path: P
         Example(text="a", item_id="b")
 
 
+async def test_a_search_goes_on_page_by_page(call: Both) -> None:
+    """With the token of the page before; the last page has none."""
+    await call("create_collection", "shop")
+    await call("upsert", "shop", [Item(id=str(number), text=str(number)) for number in range(5)])
+    pages: list[list[str]] = []
+    token: str | None = None
+    while token != "":
+        found = await call("search", "shop", text="3", top_k=2, page_token=token)
+        pages.append([neighbor.id for neighbor in found.neighbors])
+        token = found.next_page_token
+    assert [len(page) for page in pages] == [2, 2, 1]
+    together = [item_id for page in pages for item_id in page]
+    assert together == [neighbor.id for neighbor in (await call("search", "shop", text="3")).neighbors]
+
+
 async def test_what_answers_are_made_of_is_sent_where_it_is_given(filled: Both, gateway: SmallGateway) -> None:
     """0 is a value; what is not given is not sent."""
     await filled("search", "c", text="a", collapse_above=0.95, mmr_lambda=0.0)

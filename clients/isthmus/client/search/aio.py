@@ -32,6 +32,7 @@ class AsyncSearchCalls(AsyncCalls):
         collapse_above: float | None = None,
         mmr_lambda: float | None = None,
         top_k: int = 10,
+        page_token: str | None = None,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -51,6 +52,7 @@ class AsyncSearchCalls(AsyncCalls):
                 collapse_above=collapse_above,
                 mmr_lambda=mmr_lambda,
                 top_k=top_k,
+                page_token=page_token,
                 min_revision=min_revision,
             ),
             timeout_s,

@@ -28,4 +28,5 @@ def search_result(response: gateway_service_pb2.SearchItemsResponse) -> SearchRe
         truncated=response.truncated,
         degraded=tuple(response.degraded),
         timings=timings_sum([response.timings]),
+        next_page_token=response.next_page_token,
     )

@@ -34,6 +34,7 @@ def search(
     collapse_above: float | None,
     mmr_lambda: float | None,
     top_k: int,
+    page_token: str | None,
     min_revision: int | None,
 ) -> Plan[SearchResult]:
     """Plan a search; raise ValueError when there is not exactly one query, or `group_by` is unknown."""
@@ -56,6 +57,7 @@ def search(
             group_by=common_pb2.GROUP_BY_UNSPECIFIED if group_by is None else common_pb2.GROUP_BY_PAIR_KEY,
             collapse_above=collapse_above,
             mmr_lambda=mmr_lambda,
+            page_token=page_token or "",
         )
         if text is not None:
             request.text = text

@@ -53,3 +53,5 @@ class SearchResult:
     """Optional parts that were left out, for example `cache`."""
     timings: Timings
     """Where the time went."""
+    next_page_token: str = ""
+    """Asks for the next page; empty where there are no more answers."""

@@ -32,6 +32,7 @@ class SearchCalls(Calls):
         collapse_above: float | None = None,
         mmr_lambda: float | None = None,
         top_k: int = 10,
+        page_token: str | None = None,
         min_revision: int | None = None,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -56,6 +57,8 @@ class SearchCalls(Calls):
                 answers before, 0 to 1. None orders them by relevance alone. Both look at the best 4 x `top_k`
                 candidates, at least 100 and at most 1000.
             top_k: Neighbours wanted, 1 to 1000.
+            page_token: `next_page_token` of the page before, with the same query; `top_k` answers a page, 10,000 in
+                all. Once the collection has changed, the next page fails with CURSOR_EXPIRED.
             min_revision: Answer from at least this revision; None means the newest this client wrote.
             timeout_s: Deadline.
 
@@ -78,6 +81,7 @@ class SearchCalls(Calls):
                 collapse_above=collapse_above,
                 mmr_lambda=mmr_lambda,
                 top_k=top_k,
+                page_token=page_token,
                 min_revision=min_revision,
             ),
             timeout_s,

@@ -136,6 +136,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The bytes are no message of the method, or are nested deeper than protobuf allows."""
     ERROR_REASON_NOTHING_TO_LINK: _ErrorReason.ValueType  # 56
     """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
+    ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 57
+    """The collection has changed since the page before; search again without a token."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -256,4 +258,6 @@ ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 55
 """The bytes are no message of the method, or are nested deeper than protobuf allows."""
 ERROR_REASON_NOTHING_TO_LINK: ErrorReason.ValueType  # 56
 """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
+ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 57
+"""The collection has changed since the page before; search again without a token."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -524,6 +524,7 @@ class SearchItemsRequest(_message.Message):
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MMR_LAMBDA_FIELD_NUMBER: _builtins.int
     COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
@@ -543,6 +544,11 @@ class SearchItemsRequest(_message.Message):
     group_by: _common_pb2.GroupBy.ValueType
     """Optional. One answer a thing, the best of its items: `top_k` counts things, and so many come whenever there are so
     many. Unset means that every item is an answer.
+    """
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before; everything else but `min_revision` must be as it was. Pages continue
+    one order: once the collection has changed, the next page is refused with CURSOR_EXPIRED. The first 10000 answers can
+    be reached. Not with `collapse_above` or `mmr_lambda`.
     """
     mmr_lambda: _builtins.float
     """Optional. Choose answers by maximal marginal relevance (Carbonell & Goldstein 1998): 0 to 1, the weight of relevance
@@ -581,12 +587,13 @@ class SearchItemsRequest(_message.Message):
         min_revision: _builtins.int = ...,
         filter: _filter_pb2.Filter | None = ...,
         group_by: _common_pb2.GroupBy.ValueType = ...,
+        page_token: _builtins.str = ...,
         mmr_lambda: _builtins.float | None = ...,
         collapse_above: _builtins.float | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "examples", b"examples", "filter", b"filter", "image", b"image", "item_id", b"item_id", "mmr_lambda", b"mmr_lambda", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "page_token", b"page_token", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -616,6 +623,7 @@ class SearchItemsResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision that was searched."""
     space: _builtins.str
@@ -624,6 +632,8 @@ class SearchItemsResponse(_message.Message):
     """Output only. How scores of the two modalities were made comparable."""
     truncated: _builtins.bool
     """Output only. True when the query text was cut to the model's context."""
+    next_page_token: _builtins.str
+    """Output only. Asks for the next page; empty where there are no more answers."""
     @_builtins.property
     def neighbors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neighbor]:
         """Output only. Best first. A maximum of 1000."""
@@ -646,10 +656,11 @@ class SearchItemsResponse(_message.Message):
         truncated: _builtins.bool = ...,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
         timings: _common_pb2.Timings | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "degraded", b"degraded", "neighbors", b"neighbors", "revision", b"revision", "space", b"space", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "degraded", b"degraded", "neighbors", b"neighbors", "next_page_token", b"next_page_token", "revision", b"revision", "space", b"space", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

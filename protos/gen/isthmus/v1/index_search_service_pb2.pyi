@@ -78,6 +78,8 @@ class SearchRequest(_message.Message):
     EXAMPLES_FIELD_NUMBER: _builtins.int
     COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
     MMR_LAMBDA_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    EXPECTED_ORDER_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -96,6 +98,10 @@ class SearchRequest(_message.Message):
     """Optional. As in `SearchItemsRequest`, above 0 and at most 1; unset keeps near-duplicates."""
     mmr_lambda: _builtins.float
     """Optional. As in `SearchItemsRequest`, 0 to 1; unset orders answers by relevance alone."""
+    offset: _builtins.int
+    """Optional. Leave out so many of the best, 0 to 10000; without `collapse_above` and `mmr_lambda` only."""
+    expected_order: _builtins.bytes
+    """Optional. `order` of the answer that this one continues; refused with CURSOR_EXPIRED where it is another by now."""
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
         """Required unless there are examples. Raw query vectors. A maximum of 256 rows."""
@@ -130,10 +136,12 @@ class SearchRequest(_message.Message):
         examples: _abc.Iterable[Global___ExampleVectors] | None = ...,
         collapse_above: _builtins.float | None = ...,
         mmr_lambda: _builtins.float | None = ...,
+        offset: _builtins.int = ...,
+        expected_order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -181,12 +189,15 @@ class SearchResponse(_message.Message):
     SPACE_FIELD_NUMBER: _builtins.int
     CALIBRATION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision that was searched."""
     space: _builtins.str
     """Output only. The space that was searched: the aligner's, or the raw space when there is none."""
     calibration: _common_pb2.CalibrationSource.ValueType
     """Output only. How scores of the two modalities were made comparable."""
+    order: _builtins.bytes
+    """Output only. 8 bytes, equal while searches are answered from the same order."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeighborList]:
         """Output only. One list a query. A maximum of 256."""
@@ -203,10 +214,11 @@ class SearchResponse(_message.Message):
         space: _builtins.str = ...,
         calibration: _common_pb2.CalibrationSource.ValueType = ...,
         timings: _common_pb2.Timings | None = ...,
+        order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "results", b"results", "revision", b"revision", "space", b"space", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "order", b"order", "results", b"results", "revision", b"revision", "space", b"space", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,12 +21,21 @@ class AnswerTerms:
             space that is searched, above 0 and at most 1; None keeps all.
         mmr_lambda: Answers are chosen by maximal marginal relevance with this weight on relevance, 0 to 1; None orders
             them by relevance alone.
+        offset: So many of the best are left out; 0 with the two before.
+        expected_order: The order that is continued; empty means any.
     """
 
     exclude_ids: tuple[str, ...] = ()
     one_per_pair_key: bool = False
     collapse_above: float | None = None
     mmr_lambda: float | None = None
+    offset: int = 0
+    expected_order: bytes = b""
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether more answers continue the same order: what is chosen among a number of candidates does not."""
+        return self.collapse_above is None and self.mmr_lambda is None
 
     def depth(self, top_k: int) -> int:
         """Return how many of the best candidates an answer of `top_k` is chosen from."""

@@ -36,6 +36,8 @@ DEPTH_MIN_COUNT: Final = 100
 """And at least so many."""
 DEPTH_MAX_COUNT: Final = 1_000
 """And at most so many."""
+PAGE_DEPTH_MAX_COUNT: Final = 10_000
+"""Answers to one query that its pages reach."""
 MEASURE_SAMPLE_MAX_COUNT: Final = 5_000
 """Pairs that the costlier measures of the gap look at."""
 FOLLOWED_MAX_COUNT: Final = 10_000

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
-from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT
+from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT, PAGE_DEPTH_MAX_COUNT
 from isthmus.runtime.rpc.codec import unknown_enum
 from isthmus.v1 import common_pb2, gateway_service_pb2, index_search_service_pb2
 
@@ -39,6 +39,8 @@ def answer_terms_of(request: index_search_service_pb2.SearchRequest) -> AnswerTe
         one_per_pair_key=_is_grouped(request.group_by),
         collapse_above=_collapse_above(request),
         mmr_lambda=_mmr_lambda(request),
+        offset=_offset(request),
+        expected_order=request.expected_order,
     )
 
 
@@ -64,6 +66,15 @@ def set_answer_terms(request: index_search_service_pb2.SearchRequest, terms: Ans
         request.collapse_above = terms.collapse_above
     if terms.mmr_lambda is not None:
         request.mmr_lambda = terms.mmr_lambda
+    request.offset, request.expected_order = terms.offset, terms.expected_order
+
+
+def _offset(request: index_search_service_pb2.SearchRequest) -> int:
+    if request.offset > PAGE_DEPTH_MAX_COUNT:
+        msg = f"offset is {request.offset}; the limit is {PAGE_DEPTH_MAX_COUNT}"
+        metadata = {"field": "offset", "limit": str(PAGE_DEPTH_MAX_COUNT)}
+        raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)
+    return request.offset
 
 
 def _collapse_above(request: _Request) -> float | None:

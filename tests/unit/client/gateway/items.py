@@ -179,6 +179,9 @@ class Items(Script):
             degraded=["cache"],
             timings=common_pb2.Timings(total_micros=1500, encode_micros=900, search_micros=300),
         )
-        for score, item in wanted[: request.top_k]:
+        first = int(request.page_token or 0)
+        if first + request.top_k < len(wanted):
+            response.next_page_token = str(first + request.top_k)
+        for score, item in wanted[first : first + request.top_k]:
             response.neighbors.add(item=item, score=score, calibrated_score=2 * score, probability=0.5)
         return response
