@@ -20,7 +20,7 @@ from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.metrics import RPC_SECONDS
 from isthmus.runtime.base.names import check_name
 from isthmus.runtime.rpc import metadata, status
-from isthmus.runtime.rpc.reading import readable, readable_stream, tolerant
+from isthmus.runtime.rpc.reading import closing, readable, readable_stream, tolerant
 
 __all__ = ["Door", "ServiceInterceptor"]
 
@@ -166,8 +166,9 @@ class _Method:
             call = _Call(self, servicer_context)
             try:
                 call.enter(servicer_context, default_s=None)
+                requests = read(request)
                 # Closed here and now when the caller goes away, not whenever the garbage collector comes by.
-                async with contextlib.aclosing(behaviour(read(request), servicer_context)) as answers:
+                async with closing(requests), contextlib.aclosing(behaviour(requests, servicer_context)) as answers:
                     async for answer in answers:
                         yield answer
             except GeneratorExit:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import Any, Final, NoReturn
 
 from google.protobuf.message import DecodeError
 
 from isthmus.runtime.base.errors import InvalidArgumentError
 
-__all__ = ["readable", "readable_stream", "tolerant"]
+__all__ = ["closing", "readable", "readable_stream", "tolerant"]
 
 _UNREADABLE: Final = object()
 """Stands for a message from where it is parsed, where gRPC gives every error its own status, to the handler."""
@@ -43,11 +44,26 @@ def readable_stream(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
     return _Readable(requests)
 
 
+@contextlib.asynccontextmanager
+async def closing(requests: Any) -> AsyncIterator[None]:
+    """Close a stream of messages at the end, which its handler may have left halfway; a single message is let be."""
+    try:
+        yield
+    finally:
+        if isinstance(requests, _Readable):
+            await requests.aclose()
+
+
 class _Readable:
-    """Not a generator: there is nothing to clean up when a handler leaves it halfway."""
+    """Not a generator: whoever leaves it halfway has nothing to clean up in it, only gRPC's own below it."""
 
     def __init__(self, requests: AsyncIterable[Any]) -> None:
         self._requests = aiter(requests)
+
+    async def aclose(self) -> None:
+        """Close gRPC's generator; the garbage collector may come by when its loop is gone."""
+        if isinstance(self._requests, AsyncGenerator) and not getattr(self._requests, "ag_running", False):
+            await self._requests.aclose()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
