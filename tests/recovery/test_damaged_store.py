@@ -36,8 +36,9 @@ from tests.unit.index.support import (
 )
 
 _SEED = int(os.environ.get("ISTHMUS_TEST_SEED", "0")) or time.time_ns() % 1_000_000
-_DATA_FLIPS = 2_000
-_MANIFEST_FLIPS = 500
+_LONG = os.environ.get("ISTHMUS_TEST_LONG") == "1"
+_DATA_FLIPS = 2_000 if _LONG else 400
+_MANIFEST_FLIPS = 500 if _LONG else 150
 _CUTS = 50
 _COMMITS = 4
 _ROWS = 8
@@ -135,7 +136,7 @@ def _outcome(store: _Store, paths: StorePaths) -> str:
 
 @pytest.mark.timeout(300)
 def test_a_flipped_bit_in_a_data_file_never_becomes_a_wrong_answer(store: _Store) -> None:
-    """2,000 flips of one bit: each is refused as damage or changes nothing. ISTHMUS_TEST_SEED repeats a run."""
+    """Flips of one bit, 2,000 in the long version: refused as damage. ISTHMUS_TEST_SEED repeats a run."""
     chance = random.Random(_SEED)
     files = sorted((store.table / "data").iterdir())
     outcomes: collections.Counter[str] = collections.Counter()
@@ -143,13 +144,12 @@ def test_a_flipped_bit_in_a_data_file_never_becomes_a_wrong_answer(store: _Store
         with store.damaged(chance.choice(files), lambda data: _flipped(data, chance)) as paths:
             outcomes[_outcome(store, paths)] += 1
     print(f"seed {_SEED}: {dict(outcomes)}")
-    assert set(outcomes) <= {"STORE_DAMAGED", "as it was"}
-    assert outcomes["STORE_DAMAGED"] > _DATA_FLIPS / 2  # measured: 72 % found; the rest hit padding and statistics
+    assert outcomes == {"STORE_DAMAGED": _DATA_FLIPS}  # 2,000 of 2,000; by the rows' own digests alone 76 %
 
 
 @pytest.mark.timeout(120)
 def test_a_flipped_bit_in_the_newest_manifest_never_becomes_a_wrong_answer(store: _Store) -> None:
-    """500 flips of one bit of the file that says which files a version is made of."""
+    """Flips of one bit of the file that says which files a version is made of; 500 in the long version."""
     chance = random.Random(_SEED)
     manifest, _ = _newest_files(store.table)
     outcomes: collections.Counter[str] = collections.Counter()
