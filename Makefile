@@ -21,8 +21,11 @@ $(VENV)/installed: pyproject.toml constraints/cpu.txt
 demo: install ## run the main job: photographs found by sentences; an aligner fitted, used, rolled back
 	$(BIN)/python -m tools.demo
 
+# One thread for linear algebra: two that meet on a busy core wait for one another longer than either works.
+test test-slow: export OPENBLAS_NUM_THREADS = 1
+
 test: install ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --durations 40
 
 test-slow: install ## run the tests with their long variants (kills, soaks)
 	ISTHMUS_TEST_LONG=1 $(BIN)/pytest --timeout 3600

