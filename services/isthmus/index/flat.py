@@ -20,14 +20,13 @@ __all__ = ["PRODUCT_MIN_QUERIES", "PRODUCT_MIN_ROWS", "Found", "gathered", "near
 _faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
 
 PRODUCT_MIN_QUERIES: Final = 4
-"""From so many queries on a product pays: on 65,536 x 512 and one thread 4 take 69 ms and not 191, 32 take 99 and not
-1,165."""
+"""From so many queries on a product pays."""
 
 # FAISS's own is 128,000 queries in 1.15.
 _faiss.cvar.distance_compute_blas_threshold = PRODUCT_MIN_QUERIES
 
 PRODUCT_MIN_ROWS: Final = 65
-"""Of fewer rows a product is slower for 32 queries too: on 10 rows 0.23 ms and not 0.10."""
+"""Of fewer rows a product is slower for 32 queries too."""
 
 _SPARE_MIN_COUNT: Final = 32
 _SPARE_SHARE: Final = 0.25
