@@ -54,7 +54,7 @@ def list_(collection: OptionalCollection = None, address: Address = None, json: 
         if json:
             print_json({"aligners": [_document(aligner) for aligner in found]})
         elif not found:
-            note("there are no aligners; `isthmus aligners fit` makes one")
+            note("there are no aligners; `isthmus align fit` makes one")
         else:
             print_table(
                 table("aligner", "method", "dimension", "image space", "text space", right=("dimension",)),

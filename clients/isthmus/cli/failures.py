@@ -19,8 +19,8 @@ _USAGE: Final = 2
 
 _UNREACHABLE_HINT: Final = "start a mesh with `isthmus up`, or name a running one with --address or ISTHMUS_ADDRESS"
 _HINTS: Final[Mapping[str, str]] = {
-    "ALIGNER_NOT_FOUND": "`isthmus aligners list` shows what there is",
-    "ALIGNER_SPACES_MISMATCH": "`isthmus aligners list` shows which spaces each aligner accepts; "
+    "ALIGNER_NOT_FOUND": "`isthmus align list` shows what there is",
+    "ALIGNER_SPACES_MISMATCH": "`isthmus align list` shows which spaces each aligner accepts; "
     "`isthmus train aligner` makes one for two encoders",
     "COLLECTION_EXISTS": "`isthmus collections delete NAME` removes it",
     "COLLECTION_NOT_FOUND": "`isthmus collections list` shows what there is; `isthmus index` makes one",
@@ -30,7 +30,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "KEY_EXPIRED": "`isthmus keys new` makes another one for the gateway's keys file",
     "KEY_REQUIRED": "set ISTHMUS_API_KEY, or name a file that holds the key: `isthmus --api-key-file FILE …`",
     "KEY_UNKNOWN": "its line is missing from the gateway's keys file; `isthmus keys new` prints key and line",
-    "NO_ALIGNER": "`isthmus aligners list` shows what there is; `isthmus train aligner` makes one for two encoders",
+    "NO_ALIGNER": "`isthmus align list` shows what there is; `isthmus train aligner` makes one for two encoders",
     "NO_PREVIOUS_ALIGNER": "`isthmus align promote` makes another one active",
     "NOT_CALIBRATED": "`isthmus align fit --collection NAME --method identity` fits one; then `isthmus align promote`",
     "CURSOR_EXPIRED": "search again from the first page, without --page-token",

@@ -58,7 +58,7 @@ def aligner(
 ) -> None:
     """Train an aligner of two heads on images and their captions, with a contrastive loss.
 
-    It holds the figures it reached on pairs it never saw. `isthmus aligners import` brings it into a mesh.
+    It holds the figures it reached on pairs it never saw. `isthmus align import` brings it into a mesh.
     """
     with reporting(as_json=json):
         if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
@@ -143,4 +143,4 @@ def _show(space: str, out: Path, manifest: dict[str, Any]) -> None:
         if figures:
             rows.append((name, ", ".join(f"R@{key[1:]} {percent(share)}" for key, share in figures.items())))
     facts(rows)
-    note(f"bring it into a mesh with: isthmus aligners import {out}")
+    note(f"bring it into a mesh with: isthmus align import {out}")

@@ -174,7 +174,7 @@ async def test_two_raw_spaces_need_an_aligner(config: AlignmentConfig, make_item
     with pytest.raises(FailedPreconditionError) as caught:
         await engine.judge.evaluate("acme", "photos", min_revision=0, reference=None)
     assert caught.value.reason == "NO_ALIGNER"
-    assert caught.value.metadata["command"].startswith("isthmus aligners promote")
+    assert caught.value.metadata["command"].startswith("isthmus align promote")
     reader.text_space = SPACE
     await fit(engine)
     reader.text_space = OTHER_SPACE

@@ -273,7 +273,7 @@ async def test_a_bad_fit_is_refused_with_its_reason(
 async def test_two_raw_spaces_are_refused_over_the_wire(stub: AlignmentServiceAsyncStub, reader: MemoryReader) -> None:
     """The command that mends it reaches the caller."""
     reader.text_space = "minilm@ffeeddccbbaa9988"
-    with pytest.raises(FailedPreconditionError, match="isthmus aligners promote") as caught:
+    with pytest.raises(FailedPreconditionError, match="isthmus align promote") as caught:
         await call(stub.Evaluate, pb.AlignmentServiceEvaluateRequest(collection="photos"), backend="alignment")
     assert caught.value.reason == "NO_ALIGNER"
 

@@ -8,7 +8,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError
 
 __all__ = ["PROMOTE_COMMAND", "no_aligner"]
 
-PROMOTE_COMMAND: Final = "isthmus aligners promote ALIGNER --collection COLLECTION --allow-unverified"
+PROMOTE_COMMAND: Final = "isthmus align promote ALIGNER --collection COLLECTION --allow-unverified"
 """What gives a collection an active aligner."""
 
 
