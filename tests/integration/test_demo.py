@@ -43,7 +43,7 @@ def test_demo_finds_photographs_by_sentences_and_fits_an_aligner_within_a_minute
     cycle = report["cycle"]
     assert cycle["n"] == {"colours": 600, "named": 500, "asked": 100, "judged": 99}
     assert cycle["search"]["before"]["r10"] <= 0.15  # measured 0.07; by chance 0.017
-    assert cycle["search"]["after"]["r10"] >= 0.3  # measured 0.42
+    assert cycle["search"]["after"]["r10"] >= 0.3  # measured 0.39
     assert cycle["after"]["mixed"]["text_query"]["r10"] >= 0.4  # measured 0.566, before 0.010
     assert bool(cycle["refusal"]) is not cycle["guard"]["ok"]  # measured: the guard lets it pass
     assert "17 to fit on, at least 64" in cycle["too_few"]
