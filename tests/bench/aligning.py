@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from isthmus.core.aligners import FitOptions, FitPairs, Label, fit_artefact, loa
 from isthmus.core.aligners.spectral import fit_spectral
 from isthmus.core.aligners.transport import fit_transport
 from tests.bench.record import Figure
+from tests.harness.memory import peak_rss_bytes
 
 __all__ = ["measure"]
 
@@ -119,7 +119,7 @@ def _transport() -> dict[str, Any]:
     start = time.perf_counter()
     found = fit_transport(pairs)
     seconds = time.perf_counter() - start
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak_bytes = peak_rss_bytes()
     return {"seconds": seconds, "peak_bytes": peak_bytes} | found.settings()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 
 from isthmus.core.gap import measure_gap
 from tests.bench.record import Figure
+from tests.harness.memory import peak_rss_bytes
 
 __all__ = ["measure"]
 
@@ -69,7 +69,7 @@ def main() -> None:
     start = time.perf_counter()
     measures = measure_gap(images, texts).to_dict()["measures"]
     seconds = time.perf_counter() - start
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak_bytes = peak_rss_bytes()
     sampled = sorted(name for name, one in measures.items() if one["sampled"])
     print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes, "sampled": sampled}))
 
