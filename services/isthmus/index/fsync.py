@@ -26,6 +26,7 @@ class StoreSync:
 
     def __init__(self, uri: str, *, enabled: bool) -> None:
         self._root = Path(uri) if enabled and "://" not in uri else None
+        self._data_is_named = False
 
     def data_files(self, names: Iterable[str]) -> None:
         """Sync new data files and the folder that names them."""
@@ -36,6 +37,9 @@ class StoreSync:
             _sync(folder / name)
         if folder.exists():  # an empty table has none yet
             _sync(folder)
+            if not self._data_is_named:  # the first rows of an empty table made the folder
+                _sync(self._root)
+                self._data_is_named = True
 
     def manifest(self, version: int) -> None:
         """Sync the manifest of `version` and the folder that names it."""
