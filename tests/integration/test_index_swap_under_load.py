@@ -28,7 +28,7 @@ from tests.unit.index.support import (
     vectors,
 )
 
-_SWAPS = 20
+_SWAPS = 50
 _READERS = 4
 _TOP_K = 10
 
@@ -50,8 +50,8 @@ async def _read(
 
 
 async def test_answers_are_those_of_the_revision_they_name_while_aligners_and_items_change(tmp_path: Path) -> None:
-    """20 promotions and 40 writes under 4 readers: 0 errors, each answer equal to brute force at its revision."""
-    rows = vectors(0, 700)
+    """50 promotions and 100 writes under 4 readers: 0 errors, each answer equal to brute force at its revision."""
+    rows = vectors(0, 300 + 20 * _SWAPS)
     query = vectors(99, 1)
     aligners = {
         files: load_aligner(Artefact.from_bytes(files.manifest, files.tensors))
@@ -99,4 +99,4 @@ async def test_answers_are_those_of_the_revision_they_name_while_aligners_and_it
         took_s = [seconds for took in await asyncio.gather(*readers) for seconds in took]
     print(f"searches: {len(took_s)}, median {np.median(took_s) * 1e3:.1f} ms, longest {max(took_s) * 1e3:.0f} ms")
     assert len(took_s) > 50
-    assert max(took_s) < 5.0  # 0.05 s here; a stall of seconds would be a lock
+    assert max(took_s) < 5.0  # 0.02 s here, median 0.005 s (promised: 0.25 s); a stall of seconds would be a lock

@@ -36,19 +36,21 @@ def test_no_acknowledged_item_is_lost_and_none_is_doubled(tmp_path: Path) -> Non
     print(f"seed {seed}")
     chance = random.Random(seed)
     acknowledged: dict[str, int] = {}
-    for kill in range(KILLS):
+    for kill in range(KILLS + 1):
         with start_mesh(tmp_path / "data") as mesh:
             with Client(mesh.address) as client:
                 if kill == 0:
                     client.create_collection("stream")
+                else:
+                    _check(client, acknowledged)
+            if kill == KILLS:
+                assert mesh.terminate() == 0
+                break
             streaming = threading.Thread(target=_stream, args=(mesh.address, kill, acknowledged))
             streaming.start()
             time.sleep(chance.uniform(0.5, 2.0))
             mesh.kill()
             streaming.join()
-        with start_mesh(tmp_path / "data") as mesh, Client(mesh.address) as client:
-            _check(client, acknowledged)
-            mesh.terminate()
     print(f"{KILLS} kills, {len(acknowledged)} acknowledged items")
     assert len(acknowledged) >= 16 * KILLS
 
