@@ -8,6 +8,7 @@ a query from which rounding could have hidden a row is asked again, all rows in 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -15,7 +16,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PRODUCT_MIN_QUERIES", "PRODUCT_MIN_ROWS", "Found", "gathered", "nearest", "one_by_one"]
+from isthmus.index.search_pool import side_by_side
+
+__all__ = ["PRODUCT_MIN_QUERIES", "PRODUCT_MIN_ROWS", "Found", "gathered", "nearest", "one_by_one", "swept"]
 
 _faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
 
@@ -33,6 +36,12 @@ _SPARE_SHARE: Final = 0.25
 """Candidates beyond those wanted: at least so many, and this share."""
 _GATHER_ROWS: Final = 4_096
 """Rows copied side by side at once, so few that the CPU's cache holds them while all queries are served."""
+_SWEEP_ROWS: Final = 16_384
+"""Rows of one piece of a product. Threads share the rows and not the queries of a batch, for a product reads every row
+once, however many queries there are: 32 queries on 1,000,000 x 512 take 840 ms cut by queries on 2 busy cores that are
+one physical core, 524 ms cut by rows, 627 ms in one thread."""
+_SWEEP_FACTOR: Final = 32
+"""Rows of a piece for each neighbour wanted, so that sorting what pieces found is little work beside finding it."""
 
 Found: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 """(n, k) scores and rows, best first."""
@@ -46,15 +55,39 @@ def one_by_one(index: Any, queries: NDArray[np.float32], count: int, *, rows: ND
     return scores, found
 
 
+def swept(vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int) -> Found:
+    """Search all rows by products of matrices; idle search threads help."""
+    size = max(_SWEEP_ROWS, _SWEEP_FACTOR * count)
+    return _by_pieces(
+        [
+            functools.partial(_product, vectors[start : start + size], queries, count, start)
+            for start in range(0, len(vectors), size)
+        ],
+        count,
+    )
+
+
 def gathered(vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int, rows: NDArray[np.int64]) -> Found:
-    """Search some rows, copied part by part, by products of matrices."""
-    found = []
-    for start in range(0, len(rows), _GATHER_ROWS):
-        part = rows[start : start + _GATHER_ROWS]
-        scores, places = _faiss.knn(queries, vectors[part], min(count, len(part)), metric=faiss.METRIC_INNER_PRODUCT)
-        found.append((scores, part[places]))
-    scores, chosen = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-    return _best(scores, chosen, count)
+    """Search some rows, copied part by part, by products of matrices; idle search threads help."""
+
+    def piece(part: NDArray[np.int64]) -> Found:
+        scores, places = _product(vectors[part], queries, count, 0)
+        return scores, part[places]
+
+    return _by_pieces(
+        [functools.partial(piece, rows[start : start + _GATHER_ROWS]) for start in range(0, len(rows), _GATHER_ROWS)],
+        count,
+    )
+
+
+def _product(vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int, first: int) -> Found:
+    scores, places = _faiss.knn(queries, vectors, min(count, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
+    return scores, places + first
+
+
+def _by_pieces(pieces: list[Callable[[], Found]], count: int) -> Found:
+    scores, rows = (np.concatenate(parts, axis=1) for parts in zip(*side_by_side(pieces), strict=True))
+    return _best(scores, rows, count)
 
 
 def nearest(

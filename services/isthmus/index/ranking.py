@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from isthmus.index.examples import ExampleVectors, combined_query
 from isthmus.index.merging import Candidates, Merged, first_of_each, merge
 from isthmus.index.metrics import ALIGN_SECONDS, SEARCH_SECONDS
 from isthmus.index.model import Neighbor, SearchResult
+from isthmus.index.search_pool import side_by_side
 from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.answer_terms import AnswerTerms
@@ -25,7 +27,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgument
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["Question", "joined", "rank_snapshot", "search_examples", "search_snapshot"]
+__all__ = ["Question", "rank_snapshot", "search_examples", "search_snapshot"]
 
 _SPARE_MAX_COUNT: Final = 1_024
 """Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
@@ -301,7 +303,7 @@ def _nearest(
     parts: Sequence[LiveSegment], queries: NDArray[np.float32], count: int, where: Filter | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Return scores, segments and rows of the best of all segments, best first, (n, at most count)."""
-    found = [part.search(queries, count, where) for part in parts]
+    found = side_by_side([partial(part.search, queries, count, where) for part in parts])
     scores = np.concatenate([scores for scores, _ in found], axis=1)
     rows = np.concatenate([rows for _, rows in found], axis=1)
     numbers = np.concatenate([np.full(rows.shape[1], number) for number, (_, rows) in enumerate(found)])
@@ -326,14 +328,4 @@ def _neighbor(snapshot: Snapshot, merged: Merged, place: int) -> Neighbor:
         score=score if is_offset else min(1.0, max(-1.0, score)),
         calibrated_score=float(merged.merge_scores[place]),
         probability=None if math.isnan(probability) else probability,
-    )
-
-
-def joined(answers: Sequence[SearchResult]) -> SearchResult:
-    """Join the answers to parts of one batch, which were searched side by side."""
-    return replace(
-        answers[0],
-        neighbors=tuple(neighbors for answer in answers for neighbors in answer.neighbors),
-        align_s=max(answer.align_s for answer in answers),
-        search_s=max(answer.search_s for answer in answers),
     )

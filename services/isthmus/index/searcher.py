@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from isthmus.index.model import (
 from isthmus.index.order import check_order, order_digest
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
-from isthmus.index.ranking import Question, joined, search_examples, search_snapshot
+from isthmus.index.ranking import Question, search_examples, search_snapshot
 from isthmus.index.reading import read_rows
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
@@ -46,9 +45,6 @@ from isthmus.runtime.base.limits import EMBED_MAX_COUNT, LABELS_MAX_COUNT, TOP_K
 from isthmus.runtime.base.names import check_count
 
 __all__ = ["SearcherEngine"]
-
-_PART_MIN_QUERIES: Final = 4
-"""A batch is cut into parts of at least this many queries, one a thread that has nothing to do."""
 
 T = TypeVar("T")
 
@@ -123,12 +119,11 @@ class SearcherEngine:
         question = Question(
             modality=modality, space=space, top_k=top_k, item_modality=item_modality, where=where, terms=terms
         )
-        parts = np.array_split(queries, max(1, min(self._pool.idle_threads, len(queries) // _PART_MIN_QUERIES)))
-        asked = (partial(search_snapshot, snapshot, part, question) for part in parts)
-        answers = await asyncio.gather(*(self._pool.run(ask, deadline_s=deadline_s) for ask in asked))
+        ask = partial(search_snapshot, snapshot, queries, question)
+        found = await self._pool.run(ask, deadline_s=deadline_s)
         if terms is None or not terms.offset:
             self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
-        return replace(answers[0] if len(answers) == 1 else joined(answers), order=order)
+        return replace(found, order=order)
 
     async def search_examples(
         self,

@@ -158,8 +158,7 @@ class Segment:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         if among is not None:
             return flat.gathered(self.vectors, queries, count, among)
-        scores, rows = self._index.search(queries, min(count, self.rows))
-        return scores, rows
+        return flat.swept(self.vectors, queries, min(count, self.rows))
 
     @functools.cached_property
     def _norm_max(self) -> float:
