@@ -5,7 +5,10 @@ BIN    := $(VENV)/bin
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint types protos bench ci clean
+.PHONY: help install demo test test-parts test-mesh test-slow lint types protos bench ci clean
+
+# What needs no mesh; it is tested beside what does, which waits much of its time.
+PARTS := tests/unit tests/properties tests/docs
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,10 +25,16 @@ demo: install ## run the main job: photographs found by sentences; an aligner fi
 	$(BIN)/python -m tools.demo
 
 # One thread for linear algebra: two that meet on a busy core wait for one another longer than either works.
-test test-slow: export OPENBLAS_NUM_THREADS = 1
+test test-parts test-mesh test-slow: export OPENBLAS_NUM_THREADS = 1
 
-test: install ## run the tests
-	$(BIN)/pytest --durations 40
+test: install ## run the tests: of the parts beside those of the mesh
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-parts test-mesh
+
+test-parts: install ## run the tests of the parts alone
+	$(BIN)/pytest --durations 20 $(PARTS)
+
+test-mesh: install ## run the tests of the mesh alone
+	$(BIN)/pytest --durations 40 $(PARTS:%=--ignore %)
 
 test-slow: install ## run the tests with their long variants (kills, soaks)
 	ISTHMUS_TEST_LONG=1 $(BIN)/pytest --timeout 3600
