@@ -19,11 +19,11 @@ from isthmus.training import EmbeddedData, TrainAlignerConfig, embed_pairs
 from isthmus.training.loop import EmbeddedPairs
 from tests.harness.shared import FLICKR8K_DEV, SHARED_DATA
 
-__all__ = ["FLICKR8K_TRAIN", "Split", "embedded", "is_held_out", "raw_pairs"]
+__all__ = ["CACHE", "FLICKR8K_TRAIN", "Split", "embedded", "is_held_out", "raw_pairs"]
 
 FLICKR8K_TRAIN: Final = sorted((SHARED_DATA / "flickr8k").glob("train-*.parquet"))
 
-_CACHE: Final = Path(os.environ.get("ISTHMUS_TEST_CACHE", Path.home() / ".cache" / "isthmus" / "tests"))
+CACHE: Final = Path(os.environ.get("ISTHMUS_TEST_CACHE", Path.home() / ".cache" / "isthmus" / "tests"))
 _DIGEST_CHARACTERS: Final = 16
 _HELD_OUT_SHARE: Final = 0.1
 
@@ -42,7 +42,7 @@ def embedded(split: Split) -> EmbeddedData:
     digest of the data and of the source code of the encoders.
     """
     files = [FLICKR8K_DEV] if split == "dev" else FLICKR8K_TRAIN
-    kept = _CACHE / f"flickr8k-{split}-{_digest(files)}.npz"
+    kept = CACHE / f"flickr8k-{split}-{_digest(files)}.npz"
     if not kept.exists():
         with tempfile.TemporaryDirectory() as folder:
             chosen = _held_out_rows(Path(folder)) if split == "held-out" else files
