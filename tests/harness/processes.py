@@ -27,7 +27,7 @@ def start_processes(data_dir: Path) -> Iterator[dict[str, Process]]:
             return process.address
 
         writer = start("index_writer", "isthmus.index", "--role", "writer")
-        searcher = start("index_search", "isthmus.index", "--role", "searcher")
+        searcher = start("index_search", "isthmus.index", "--role", "searcher", ISTHMUS_INDEX_WRITER_ADDRESS=writer)
         alignment = start(
             "alignment",
             "isthmus.alignment",

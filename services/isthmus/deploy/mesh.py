@@ -51,8 +51,12 @@ def back_services(config: EmbeddedConfig, addresses: MeshAddresses) -> Iterator[
     """Yield each service behind the gateway with its address, in the order they start."""
     cache_dir = config.data_dir / "cache"
     store_dir = config.data_dir / "store"
-    for role, address in (("writer", addresses.index_writer), ("searcher", addresses.index_search)):
-        yield build_index(IndexConfig.load(role=role, listen=address, store_dir=store_dir)), address
+    writer = IndexConfig.load(role="writer", listen=addresses.index_writer, store_dir=store_dir)
+    yield build_index(writer), addresses.index_writer
+    searcher = IndexConfig.load(
+        role="searcher", listen=addresses.index_search, store_dir=store_dir, writer_address=addresses.index_writer
+    )
+    yield build_index(searcher), addresses.index_search
     alignment = AlignmentConfig.load(
         listen=addresses.alignment,
         aligners_dir=config.data_dir / "aligners",

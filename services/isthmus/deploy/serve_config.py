@@ -26,6 +26,8 @@ _SERVICERS: Final = (
     "grpc_health.v1.health_pb2_grpc:add_HealthServicer_to_server",
 )
 """What every ingress and every replica offers; each call names its application, which answers its own part."""
+_ANNOUNCE_MAX_S: Final = 2.0
+"""How long one stream of a writer's announcements lasts; a new writer waits for the old one's as long."""
 _DRAIN: Final = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
 _IMPORT_PATHS: Final[Mapping[str, str]] = {
     "image_encoder": "isthmus.image_encoder.deployment:app",
@@ -136,6 +138,10 @@ def _arguments(name: str, application: ApplicationSettings, settings: ServeSetti
         if name == "index_writer":
             # An upgrade of the cluster runs two of them for minutes: the one that callers do not reach yet must wait.
             arguments["claim"] = "first_call"
+            # A leaving replica ends once its calls have, and nothing tells it that it leaves.
+            arguments["announce_max_s"] = _ANNOUNCE_MAX_S
+        else:
+            arguments["writer_address"] = serve_address(settings, "index_writer")
     return arguments | dict(application.service)
 
 

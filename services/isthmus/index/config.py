@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from isthmus.runtime.base.object_store import Location, ObjectStore
-from isthmus.runtime.base.server_config import ServerConfig
+from isthmus.runtime.base.server_config import CallerConfig
 
 __all__ = ["IndexConfig"]
 
@@ -18,7 +18,7 @@ _POLL_FOLDER_S: Final = 0.1
 _POLL_OBJECT_STORE_S: Final = 2.0
 
 
-class IndexConfig(ServerConfig):
+class IndexConfig(CallerConfig):
     """What `python -m isthmus.index` takes, from its flags and from `ISTHMUS_INDEX_…`."""
 
     model_config = SettingsConfigDict(env_prefix="ISTHMUS_INDEX_", frozen=True, extra="forbid", env_ignore_empty=True)
@@ -46,7 +46,14 @@ class IndexConfig(ServerConfig):
     """Age at which versions of the store that nobody needs any more are removed, for readers that are still at them."""
     poll_interval_s: float | None = Field(default=None, gt=0.0, le=3600.0)
     """How often a searcher looks for new revisions unasked; unset means 0.1 s in a folder and 2 s in an object store,
-    where each look costs a request a collection, one a tenant and one more."""
+    where each look costs a request a collection, one a tenant and one more. While a searcher hears the writer, it
+    looks at an object store every 30 s at most."""
+    writer_address: str = ""
+    """The index writer, which a searcher hears of commits from: `HOST:PORT`, `unix:PATH` or, on Ray, `serve://…`.
+    Unset looks at the store every `poll_interval_s` alone."""
+    announce_max_s: float | None = Field(default=None, gt=0.0, le=3600.0)
+    """How long one stream of a writer's announcements lasts before the searcher asks again. Unset means for ever; on
+    Ray a leaving replica waits for the calls that run, so there it is two seconds."""
     disk_reserve_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """What upserts and new collections leave free of a folder's disk; below it they are refused with DISK_FULL, while
     items can be deleted still."""

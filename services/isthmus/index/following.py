@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 from isthmus.index.catalog import StorePaths
 from isthmus.index.config import IndexConfig
 from isthmus.index.follower import Follower
+from isthmus.index.heeding import Heeder
+from isthmus.index.news import NewsSource
 from isthmus.index.roster import Roster
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.errors import NotFoundError, UnavailableError
@@ -23,6 +25,10 @@ log = logging.getLogger("isthmus.index")
 
 _BUILD_THREADS: Final = 2
 _RETRY_S: Final = 0.01
+_TEND_S: Final = 1.0
+"""How often what is loaded is tended, however seldom the store is looked at."""
+_HEARD_LOOK_S: Final = 30.0
+"""How often an object store is looked at while the writer is heard: each look costs requests."""
 _ROSTER_RETRY_S: Final = 1.0
 
 T = TypeVar("T")
@@ -37,12 +43,14 @@ class Following:
     Args:
         config: Of the process.
         tend: Called with the roster whenever it was looked through.
+        news: Where the writer is heard; None where it is not.
     """
 
-    def __init__(self, config: IndexConfig, *, tend: Callable[[Roster], None]) -> None:
+    def __init__(self, config: IndexConfig, *, tend: Callable[[Roster], None], news: NewsSource | None = None) -> None:
         self._config = config
         self._tend = tend
-        self.roster = Roster(StorePaths.at(config.store_dir, config.object_store))
+        self._paths = StorePaths.at(config.store_dir, config.object_store)
+        self.roster = Roster(self._paths)
         self._builders = ThreadPoolExecutor(_BUILD_THREADS, thread_name_prefix="index-build")
         self._roster_thread = ThreadPoolExecutor(1, thread_name_prefix="index-roster")
         self._settlers = ThreadPoolExecutor(1, thread_name_prefix="index-settle")
@@ -50,10 +58,22 @@ class Following:
         self._settling: dict[Follower, asyncio.Task[None]] = {}
         self._updating: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._heeder: Heeder | None = None
+        if news is not None:
+            self._heeder = Heeder(
+                news,
+                roster=self.roster,
+                follow=self._follow,
+                settle=self._settle,
+                update_roster=self._update_roster,
+            )
 
     async def start(self) -> None:
         """Load every collection, then keep following them."""
         started_s = time.monotonic()
+        if self._heeder is not None:
+            self._listening = asyncio.create_task(self._heeder.run())
         await self._update_roster()
         if self._following:
             await asyncio.wait(self._following.values())
@@ -64,9 +84,10 @@ class Following:
 
     async def close(self) -> None:
         """Stop following; let what runs end."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+        looking = [task for task in (self._polling, self._listening) if task is not None]
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
         running = [self._updating, *self._following.values(), *self._settling.values()]
         await asyncio.gather(*(task for task in running if task is not None), return_exceptions=True)
         self._builders.shutdown()
@@ -118,8 +139,12 @@ class Following:
             await asyncio.wait({self._follow(follower)}, timeout=remaining_s)
             if follower.failure is not None:
                 raise follower.failure
-            if follower.snapshot() is snapshot:
+            if follower.snapshot() is not snapshot:
+                continue
+            if self._heeder is None:
                 await asyncio.sleep(min(_RETRY_S, remaining_s))
+            else:
+                await self._heeder.until_told(follower, min_revision, at_most_s=remaining_s)
 
     def _follow(self, follower: Follower) -> asyncio.Task[None]:
         """Return the task that brings a follower up to date, the running one if there is one."""
@@ -159,21 +184,31 @@ class Following:
                 del tasks[follower]
 
     async def _poll(self) -> None:
+        looked_s = time.monotonic()
         while True:
-            await asyncio.sleep(self._config.poll_every_s)
-            try:
-                if not self.roster.are_current():
-                    await self._update_roster()
-            except Exception:
-                # What is loaded is served on; the catalogs are looked at again after a while.
-                log.exception("cannot read the catalogs")
-                await asyncio.sleep(_ROSTER_RETRY_S)
+            rest_s = min(self._config.poll_every_s, _TEND_S)
+            await asyncio.sleep(rest_s)
+            look = looked_s + self._look_every_s() - time.monotonic() < rest_s / 2
+            if look:
+                looked_s = time.monotonic()
+                try:
+                    if not self.roster.are_current():
+                        await self._update_roster()
+                except Exception:
+                    # What is loaded is served on; the catalogs are looked at again after a while.
+                    log.exception("cannot read the catalogs")
+                    await asyncio.sleep(_ROSTER_RETRY_S)
             for follower in self.roster:
-                if follower.is_due():
+                if (look or follower.failure is not None) and follower.is_due():
                     self._follow(follower)
                 if follower.loaded and not follower.is_settled:
                     self._settle(follower)
             self._tend(self.roster)
+
+    def _look_every_s(self) -> float:
+        """Return how often the store is looked at now; a look at a folder costs next to nothing."""
+        heard = self._heeder is not None and self._heeder.is_live and self._paths.is_remote
+        return max(self._config.poll_every_s, _HEARD_LOOK_S) if heard else self._config.poll_every_s
 
     @staticmethod
     async def _run(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -70,6 +70,7 @@ class GroupCommitter:
         threads: For blocking work.
         config: Limits.
         space: Of the store's disk.
+        announce: Called with the newest revision, once it is opened and after each commit.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class GroupCommitter:
         threads: CommitThreads,
         config: IndexConfig,
         space: DiskSpace,
+        announce: Callable[[int], None],
     ) -> None:
         self._tenant = tenant
         self._name = name
@@ -92,6 +94,7 @@ class GroupCommitter:
         self._threads = threads
         self._config = config
         self._space = space
+        self._announce = announce
         self._queue: deque[tuple[Mutation, asyncio.Future[Answer]]] = deque()
         self._queued_rows = 0
         self._committing: asyncio.Task[None] | None = None
@@ -258,6 +261,7 @@ class GroupCommitter:
         for modality in Modality:
             ITEMS.labels("writer", self._tenant, self._name, modality.value).set(self._state.counts[modality])
         REVISION.labels("writer", self._tenant, self._name).set(self._state.revision)
+        self._announce(self._state.revision)
 
 
 def _deleted_meanwhile() -> NotFoundError:

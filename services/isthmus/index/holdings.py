@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from isthmus.index.announcer import Announcer
 from isthmus.index.catalog import Catalog, CatalogEntry, StorePaths
 from isthmus.index.checks import check_collection_count
 from isthmus.index.config import IndexConfig
@@ -22,6 +23,7 @@ from isthmus.index.events import Event
 from isthmus.index.group_commit import CommitThreads, GroupCommitter
 from isthmus.index.metrics import forget_collection
 from isthmus.index.model import CollectionSettings
+from isthmus.index.news import CollectionNews
 from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
 from isthmus.index.store_errors import store_errors, unconfirmed, unreachable
@@ -43,6 +45,9 @@ T = TypeVar("T")
 class Holdings:
     """Takes the store, opens what it holds, and keeps it open until another writer takes it. On the event loop.
 
+    Attributes:
+        announcer: Tells searchers what is committed.
+
     Args:
         config: Of the process.
     """
@@ -55,6 +60,10 @@ class Holdings:
         self._durable = config.durability == "power"
         self._turn = WriterTurn(self._take, renewable=config.claim == "first_call")
         self._epoch: WriterEpoch | None = None
+        self.announcer = Announcer(
+            holds_store=lambda: self._epoch is not None and not self._epoch.superseded,
+            stream_max_s=config.announce_max_s,
+        )
         self._watching: asyncio.Task[None] | None = None
         self._commit_threads = ThreadPoolExecutor(_COMMIT_THREADS, thread_name_prefix="index-commit")
         self._maintain_threads = ThreadPoolExecutor(1, thread_name_prefix="index-maintain")
@@ -147,6 +156,7 @@ class Holdings:
             self._damaged.pop((tenant, name), None)
             await self.offload(lambda: self._remove_files(tenant, entry))
         forget_collection("writer", tenant, name)
+        self.announcer.forget(tenant, name)
         return True
 
     async def of_tenant(self, tenant: str) -> tuple[GroupCommitter, ...]:
@@ -215,6 +225,7 @@ class Holdings:
         for collection in self._collections.values():
             await collection.close()
         self._collections.clear()
+        self.announcer.forget_all()
         self._damaged.clear()
         self._catalogs.clear()
         self._doubtful.clear()
@@ -281,6 +292,7 @@ class Holdings:
             threads=self._threads,
             config=self._config,
             space=self._space,
+            announce=lambda revision: self.announcer.tell(CollectionNews(tenant, entry.name, entry.uuid, revision)),
         )
 
     def _read_collection(

@@ -26,6 +26,7 @@ __all__ = [
     "SHADOW_SECONDS",
     "SHADOW_TOP1_CHANGED",
     "SIDES",
+    "WRITER_HEARD",
     "forget_collection",
     "forget_shadow",
 ]
@@ -50,6 +51,9 @@ CALIBRATE_SECONDS: Final = Histogram(
     "isthmus_index_calibrate_seconds", "Estimating a calibration from a collection's vectors.", buckets=SECONDS_BUCKETS
 )
 FOLLOW_FAILURES: Final = Counter("isthmus_index_follow_failures", "Failed attempts of a searcher to follow the store.")
+WRITER_HEARD: Final = Gauge(
+    "isthmus_index_writer_heard", "1 while the writer of the store is heard; 0 while the store is looked at instead."
+)
 ITEMS: Final = Gauge("isthmus_index_items", "Live items.", [*_COLLECTION, "modality"])
 REVISION: Final = Gauge("isthmus_index_revision", "Newest revision known.", _COLLECTION)
 

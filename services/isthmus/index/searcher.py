@@ -25,6 +25,7 @@ from isthmus.index.model import (
     NotesWanted,
     SearchResult,
 )
+from isthmus.index.news import NewsSource
 from isthmus.index.order import check_order, order_digest
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
@@ -54,12 +55,13 @@ class SearcherEngine:
 
     Args:
         config: Of the process.
+        news: Where the writer is heard; None follows the store by itself alone.
     """
 
-    def __init__(self, config: IndexConfig) -> None:
+    def __init__(self, config: IndexConfig, *, news: NewsSource | None = None) -> None:
         self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
         self._shadows = Shadows(config)
-        self._following = Following(config, tend=self._shadows.tend)
+        self._following = Following(config, tend=self._shadows.tend, news=news)
 
     async def start(self) -> None:
         """Load every collection, then keep following them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -13,6 +14,7 @@ from isthmus.index import wire
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.model import CollectionSettings, NotesWanted, SearchResult
+from isthmus.index.news_stream import WriterNews, news_message
 from isthmus.index.pair_rows import PairSampling
 from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
@@ -184,6 +186,15 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
             promotions=[wire.promotion_message(one) for one in history.promotions], total_count=history.total_count
         )
 
+    async def WatchRevisions(
+        self, request: index_writer_service_pb2.WatchRevisionsRequest, _context: _Context
+    ) -> AsyncIterator[index_writer_service_pb2.WatchRevisionsResponse]:
+        """Announce commits as they happen."""
+        told = self._engine.announcements(origin=request.origin, after=request.after_sequence)
+        async with contextlib.aclosing(told):
+            async for news in told:
+                yield news_message(news)
+
 
 class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     """`IndexSearchService` over the searcher.
@@ -345,8 +356,9 @@ def build(config: IndexConfig) -> Hosted:
             warm=writer.start,
             close=writer.close,
             probe=writer.probe,
+            leave=writer.leave,
         )
-    searcher = SearcherEngine(config)
+    searcher = SearcherEngine(config, news=WriterNews(config) if config.writer_address else None)
     return Hosted(
         name="index_search",
         registrations=(

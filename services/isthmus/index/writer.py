@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from isthmus.index.model import (
     UpsertResult,
 )
 from isthmus.index.mutations import Delete, Rollback, SetAligner, SetShadow, prepare_upsert
+from isthmus.index.news import News
 from isthmus.index.promotion import PromotionTerms, check_promotion
 from isthmus.index.store_errors import store_errors
 from isthmus.index.writer_lock import WriterLock
@@ -314,6 +315,17 @@ class WriterEngine:
     async def offload(self, work: Callable[[], T]) -> T:
         """Return what `work` returns; it runs in a thread, so that the event loop stays free."""
         return await self._holdings.offload(work)
+
+    def announcements(self, *, origin: str, after: int) -> AsyncGenerator[News, None]:
+        """Yield what is committed in any collection of any tenant, as it happens; see `Announcer.watch`.
+
+        It is no call that takes the store: a writer that waits beside the active one may be watched.
+        """
+        return self._holdings.announcer.watch(origin=origin, after=after)
+
+    def leave(self) -> None:
+        """End all streams of announcements."""
+        self._holdings.announcer.end()
 
     def _check_ready(self) -> None:
         if not self._ready:

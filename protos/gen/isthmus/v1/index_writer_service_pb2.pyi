@@ -751,3 +751,107 @@ class IndexWriterServiceSetShadowAlignerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWriterServiceSetShadowAlignerResponse: _TypeAlias = IndexWriterServiceSetShadowAlignerResponse  # noqa: Y015
+
+@_typing.final
+class WatchRevisionsRequest(_message.Message):
+    """From where to listen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Optional. `origin` of the last message that the caller took; unset begins with everything."""
+    after_sequence: _builtins.int
+    """Optional. `sequence` of that message; 0 begins with everything."""
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRevisionsRequest: _TypeAlias = WatchRevisionsRequest  # noqa: Y015
+
+@_typing.final
+class CommittedRevision(_message.Message):
+    """A collection that has changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Output only. Whose collection it is."""
+    name: _builtins.str
+    """Output only. Its name."""
+    uid: _builtins.str
+    """Output only. Told apart from an earlier collection of the same name by this."""
+    revision: _builtins.int
+    """Output only. Its newest committed revision."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        name: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "revision", b"revision", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommittedRevision: _TypeAlias = CommittedRevision  # noqa: Y015
+
+@_typing.final
+class WatchRevisionsResponse(_message.Message):
+    """What has changed, or that nothing has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    CATALOGS_FIELD_NUMBER: _builtins.int
+    HOLDS_STORE_FIELD_NUMBER: _builtins.int
+    NEXT_WITHIN_MILLIS_FIELD_NUMBER: _builtins.int
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Output only. Names the writer's process; positions of another one mean nothing."""
+    sequence: _builtins.int
+    """Output only. Position of this message; what comes after it can be asked for."""
+    catalogs: _builtins.int
+    """Output only. How often a collection has come or gone; another number means that the catalogs hold news."""
+    holds_store: _builtins.bool
+    """Output only. Whether this writer is the one that writes, as far as it knows; what another one commits it does not hear."""
+    next_within_millis: _builtins.int
+    """Output only. Milliseconds until the next message at most; the stream is as good as dead after three times that."""
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedCompositeFieldContainer[Global___CommittedRevision]:
+        """Output only. Collections that have changed, each at its newest revision only. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        catalogs: _builtins.int = ...,
+        holds_store: _builtins.bool = ...,
+        next_within_millis: _builtins.int = ...,
+        collections: _abc.Iterable[Global___CommittedRevision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogs", b"catalogs", "collections", b"collections", "holds_store", b"holds_store", "next_within_millis", b"next_within_millis", "origin", b"origin", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRevisionsResponse: _TypeAlias = WatchRevisionsResponse  # noqa: Y015

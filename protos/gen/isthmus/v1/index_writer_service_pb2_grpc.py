@@ -90,6 +90,11 @@ class IndexWriterServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.FromString,
                 _registered_method=True)
+        self.WatchRevisions = channel.unary_stream(
+                '/isthmus.v1.IndexWriterService/WatchRevisions',
+                request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.WatchRevisionsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.WatchRevisionsResponse.FromString,
+                _registered_method=True)
 
 
 class IndexWriterServiceServicer(object):
@@ -173,6 +178,14 @@ class IndexWriterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchRevisions(self, request, context):
+        """Announce commits of every tenant as they happen; for searchers. A watcher that is slow hears the newest revision of
+        each collection only. It never makes the writer take the store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexWriterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -230,6 +243,11 @@ def add_IndexWriterServiceServicer_to_server(servicer, server):
                     servicer.ListPromotions,
                     request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.SerializeToString,
+            ),
+            'WatchRevisions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRevisions,
+                    request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.WatchRevisionsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.WatchRevisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -530,6 +548,33 @@ class IndexWriterService(object):
             '/isthmus.v1.IndexWriterService/ListPromotions',
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.SerializeToString,
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.IndexWriterService/WatchRevisions',
+            isthmus_dot_v1_dot_index__writer__service__pb2.WatchRevisionsRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__writer__service__pb2.WatchRevisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

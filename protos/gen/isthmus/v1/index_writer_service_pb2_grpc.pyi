@@ -55,6 +55,10 @@ class IndexWriterServiceStub:
     """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
+    WatchRevisions: _grpc.UnaryStreamMultiCallable[_index_writer_service_pb2.WatchRevisionsRequest, _index_writer_service_pb2.WatchRevisionsResponse]
+    """Announce commits of every tenant as they happen; for searchers. A watcher that is slow hears the newest revision of
+    each collection only. It never makes the writer take the store.
+    """
 
 @_typing.type_check_only
 class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
@@ -83,6 +87,10 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]  # type: ignore[assignment]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
+    WatchRevisions: _aio.UnaryStreamMultiCallable[_index_writer_service_pb2.WatchRevisionsRequest, _index_writer_service_pb2.WatchRevisionsResponse]  # type: ignore[assignment]
+    """Announce commits of every tenant as they happen; for searchers. A watcher that is slow hears the newest revision of
+    each collection only. It never makes the writer take the store.
+    """
 
 class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Applies mutations and says at which revision they are durable."""
@@ -174,5 +182,15 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]]:
         """List what was the active aligner of a collection, since when, and which promotion was forced."""
+
+    @_abc_1.abstractmethod
+    def WatchRevisions(
+        self,
+        request: _index_writer_service_pb2.WatchRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_index_writer_service_pb2.WatchRevisionsResponse], _abc.AsyncIterator[_index_writer_service_pb2.WatchRevisionsResponse]]:
+        """Announce commits of every tenant as they happen; for searchers. A watcher that is slow hears the newest revision of
+        each collection only. It never makes the writer take the store.
+        """
 
 def add_IndexWriterServiceServicer_to_server(servicer: IndexWriterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

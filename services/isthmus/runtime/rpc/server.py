@@ -46,6 +46,10 @@ async def _nothing() -> None:
     """Prove nothing."""
 
 
+def _end_nothing() -> None:
+    """Let everything that runs end by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hosted:
     """A service that can be hosted: alone in a process, or with others in one.
@@ -56,6 +60,7 @@ class Hosted:
         warm: Load whatever it needs and answer a dummy batch; it is ready when this returns.
         close: Let go of everything; called once after the last call has ended.
         probe: Prove that it still works, by a dummy item; raises when it does not.
+        leave: Called when it is about to be stopped: end what would not end by itself.
         public: True for the gateway: metadata of callers is not trusted.
         door: Decides who may call what; None lets everybody in.
         receive_max_bytes: Largest message it accepts.
@@ -67,6 +72,7 @@ class Hosted:
     warm: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     probe: Callable[[], Awaitable[object]] = field(default=_nothing)
+    leave: Callable[[], None] = field(default=_end_nothing)
     public: bool = False
     door: Door | None = None
     receive_max_bytes: int = INTERNAL_RECEIVE_MAX_BYTES
@@ -175,6 +181,7 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         UP.labels(self.hosted.name).set(0)
         await asyncio.sleep(wait_s)
+        self.hosted.leave()
         await self._server.stop(grace_s)
         if self._health_server is not None:
             await self._health_server.stop(None)
