@@ -137,32 +137,11 @@ class Segment:
         Returns:
             Scores and rows, best first, (n, k); k is less than `count` only where there are no more.
         """
-        available = self.rows if among is None else len(among)
-        count = min(count, available)
-        if not count:
-            return np.empty((len(queries), 0), dtype=np.float32), np.empty((len(queries), 0), dtype=np.int64)
-        again = functools.partial(flat.one_by_one, self._index, count=count, rows=among)
-        if len(queries) < flat.PRODUCT_MIN_QUERIES or available < flat.PRODUCT_MIN_ROWS:
-            return again(queries)
-        return flat.nearest(
-            np.ascontiguousarray(queries),
-            self.vectors,
-            count,
-            norm_max=self._norm_max,
-            candidates=functools.partial(self._candidates, among=among),
-            again=again,
-        )
-
-    def _candidates(
-        self, queries: NDArray[np.float32], count: int, *, among: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        if among is not None:
-            return flat.gathered(self.vectors, queries, count, among)
-        return flat.swept(self.vectors, queries, min(count, self.rows))
+        return flat.exactly(self.vectors, queries, count, rows=among, norm_max=lambda: self._norm_max)
 
     @functools.cached_property
     def _norm_max(self) -> float:
-        return float(np.sqrt(np.einsum("ij,ij->i", self.vectors, self.vectors).max()))
+        return flat.largest_norm(self.vectors)
 
 
 def _hashes(ids: Sequence[str]) -> NDArray[np.int64]:
