@@ -9,7 +9,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import aligning, cached, embedding, few_labels, filtering, gap_report, promoting, ray_path, searching
+from tests.bench import (
+    aligning,
+    batch_search,
+    cached,
+    embedding,
+    few_labels,
+    filtering,
+    gap_report,
+    promoting,
+    ray_path,
+    searching,
+)
 from tests.bench.record import Figure, append, show
 from tests.harness.mesh import start_mesh
 
@@ -17,6 +28,7 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "embedding": lambda address: asyncio.run(embedding.measure(address)),
     "cached": cached.measure,
     "searching": searching.measure,
+    "batch_search": batch_search.measure,
     "filtering": filtering.measure,
     "gap_report": gap_report.measure,
     "aligning": aligning.measure,

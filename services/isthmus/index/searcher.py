@@ -85,6 +85,8 @@ class SearcherEngine:
         item_modality: Modality | None = None,
         where: Filter | None = None,
         terms: AnswerTerms | None = None,
+        own_ids: Sequence[str] = (),
+        basic: bool = False,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -100,6 +102,8 @@ class SearcherEngine:
             item_modality: Of the answers; None means any, merged by calibrated score.
             where: What must hold of the answers; None means nothing.
             terms: What answers are made of; None means whatever is nearest.
+            own_ids: Of each query the item that it is, which is no answer to it, or empty; none means that no query is.
+            basic: Tell of the answers' items only id, modality and pair key.
             min_revision: Answer from at least this revision.
             timeout_s: Time the caller has left; None means for ever.
 
@@ -113,15 +117,24 @@ class SearcherEngine:
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         check_count(range(len(queries)), field="queries", limit=EMBED_MAX_COUNT)
+        if len(own_ids) not in (0, len(queries)):
+            msg = f"own_ids holds {len(own_ids)} ids for {len(queries)} queries"
+            raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "own_ids"})
         _check_top_k(top_k)
         follower = await self._following.follower(tenant, collection)
         snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         order = order_digest(follower.entry.uuid, snapshot)
         check_order(terms.expected_order if terms else b"", order)
         question = Question(
-            modality=modality, space=space, top_k=top_k, item_modality=item_modality, where=where, terms=terms
+            modality=modality,
+            space=space,
+            top_k=top_k,
+            item_modality=item_modality,
+            where=where,
+            terms=terms,
+            basic=basic,
         )
-        ask = partial(search_snapshot, snapshot, queries, question)
+        ask = partial(search_snapshot, snapshot, queries, replace(question, own_ids=tuple(own_ids)))
         found = await self._pool.run(ask, deadline_s=deadline_s)
         if terms is None or not terms.offset:
             self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
@@ -137,6 +150,7 @@ class SearcherEngine:
         item_modality: Modality | None = None,
         where: Filter | None = None,
         terms: AnswerTerms | None = None,
+        basic: bool = False,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -160,6 +174,7 @@ class SearcherEngine:
             item_modality=item_modality,
             where=where,
             terms=terms,
+            basic=basic,
         )
         return replace(await self._pool.run(ask, deadline_s=deadline_s), order=order)
 
