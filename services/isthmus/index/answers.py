@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from isthmus.index.merging import Merged
-from isthmus.index.model import ItemView, Neighbor, attributes_from_json
+from isthmus.index.model import ItemView, Neighbor, attributes_from_jsons
 from isthmus.index.segments import Segment
 from isthmus.index.snapshot import Snapshot
 
@@ -75,19 +75,23 @@ def _items(snapshot: Snapshot, segment: Segment, rows: NDArray[np.int64], *, bas
             )
             for item_id, pair_key in zip(columns["id"], columns["pair_key"], strict=True)
         ]
-    items = []
-    for item_id, pair_key, document, content_digest, revision in zip(*(columns[name] for name in _FULL), strict=True):
-        attributes, words = attributes_from_json(document)
-        items.append(
-            ItemView(
-                id=item_id,
-                modality=segment.modality,
-                attributes=attributes,
-                pair_key=pair_key,
-                space=space,
-                content_digest=content_digest,
-                revision=revision,
-                content_words=words,
-            )
+    return [
+        ItemView(
+            id=item_id,
+            modality=segment.modality,
+            attributes=attributes,
+            pair_key=pair_key,
+            space=space,
+            content_digest=content_digest,
+            revision=revision,
+            content_words=words,
         )
-    return items
+        for item_id, pair_key, (attributes, words), content_digest, revision in zip(
+            columns["id"],
+            columns["pair_key"],
+            attributes_from_jsons(columns["attributes"]),
+            columns["content_digest"],
+            columns["revision"],
+            strict=True,
+        )
+    ]
