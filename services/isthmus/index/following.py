@@ -50,7 +50,7 @@ class Following:
         self._config = config
         self._tend = tend
         self._paths = StorePaths.at(config.store_dir, config.object_store)
-        self.roster = Roster(self._paths)
+        self.roster = Roster(self._paths, shard=config.shard)
         self._builders = ThreadPoolExecutor(_BUILD_THREADS, thread_name_prefix="index-build")
         self._roster_thread = ThreadPoolExecutor(1, thread_name_prefix="index-roster")
         self._settlers = ThreadPoolExecutor(1, thread_name_prefix="index-settle")

@@ -11,6 +11,7 @@ from isthmus.index.metrics import forget_collection
 from isthmus.index.table import AppendTable, TableView
 from isthmus.index.watch import ChangeHint
 from isthmus.runtime.base.logging import fields
+from isthmus.runtime.base.shards import WHOLE, Shard
 
 __all__ = ["Roster"]
 
@@ -45,10 +46,12 @@ class Roster:
 
     Args:
         paths: Of the store.
+        shard: The part of each collection that is held.
     """
 
-    def __init__(self, paths: StorePaths) -> None:
+    def __init__(self, paths: StorePaths, *, shard: Shard = WHOLE) -> None:
         self._paths = paths
+        self._shard = shard
         self._tenants: dict[str, _TenantCatalog] = {}
         self._followers: dict[tuple[str, str], Follower] = {}
 
@@ -97,7 +100,7 @@ class Roster:
         fresh: dict[tuple[str, str], Follower] = {}
         for (tenant, name), entry in wanted.items():
             if (tenant, name) not in followers:
-                fresh[tenant, name] = Follower(tenant, entry, self._paths)
+                fresh[tenant, name] = Follower(tenant, entry, self._paths, shard=self._shard)
         gone = self._followers.keys() - wanted.keys()
         self._followers = followers | fresh
         for tenant, name in gone:

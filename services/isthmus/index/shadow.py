@@ -52,7 +52,8 @@ class Shadows:
     """
 
     def __init__(self, config: IndexConfig) -> None:
-        self._share = config.shadow_share
+        # A part of a collection cannot tell what would have changed in the whole's answers.
+        self._share = config.shadow_share if config.shard.is_whole else 0.0
         self._limit_bytes = config.shadow_max_bytes
         self._mirrors: dict[Follower, Mirror] = {}
         self._tallies: dict[Follower, tuple[tuple[str, str], ShadowTally]] = {}
