@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench import (
     aligning,
+    batch_search,
     cached,
     embedding,
     few_labels,
@@ -18,7 +19,6 @@ from tests.bench import (
     gap_report,
     promoting,
     ray_path,
-    restart,
     searching,
 )
 from tests.bench.record import Figure, append, show
@@ -28,12 +28,12 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "embedding": lambda address: asyncio.run(embedding.measure(address)),
     "cached": cached.measure,
     "searching": searching.measure,
+    "batch_search": batch_search.measure,
     "filtering": filtering.measure,
     "gap_report": gap_report.measure,
     "aligning": aligning.measure,
     "promoting": promoting.measure,
     "ray_path": ray_path.measure,
-    "restart": restart.measure,
 }
 
 ALONE: dict[str, Callable[[str], list[Figure]]] = {"few_labels": few_labels.measure}

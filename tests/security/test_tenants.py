@@ -46,6 +46,9 @@ def _requests(collection: str) -> dict[str, Message]:
     """Return a request of every method that names a collection."""
     return {
         "SearchItems": pb.SearchItemsRequest(collection=collection, text="secret 1", top_k=3),
+        "BatchSearchItems": pb.BatchSearchItemsRequest(
+            collection=collection, queries=[pb.SearchQuery(text="secret 1"), pb.SearchQuery(item_id="s2")]
+        ),
         "GetItems": pb.GetItemsRequest(collection=collection, ids=["s1"]),
         "GetCollection": pb.GetCollectionRequest(name=collection),
         "Evaluate": pb.EvaluateRequest(collection=collection),

@@ -11,13 +11,12 @@ from isthmus.cli.failures import UsageError, reporting
 from isthmus.cli.likes import parse_likes
 from isthmus.cli.local import read_bytes
 from isthmus.cli.options import Address, CollectionName, Json, connect
-from isthmus.cli.output import note, percent, print_json, print_table, table
+from isthmus.cli.output import note, print_json, print_table, table
+from isthmus.cli.search_many import neighbor_document, search_many, shown_match, shown_text
 from isthmus.cli.where import WhereError, parse_where
-from isthmus.client import AnyModality, Filter, GroupBy, Neighbor, SearchResult
+from isthmus.client import AnyModality, Filter, GroupBy, SearchResult
 
 __all__ = ["search"]
-
-_TEXT_SHOWN_COUNT = 80
 
 
 def search(
@@ -35,6 +34,14 @@ def search(
     unlike: Annotated[
         list[str] | None,
         typer.Option(metavar="EXAMPLE", help="An example that answers should be unlike, written as for --like."),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Search by many queries: a text a line, or in a .jsonl file an object a line, as "
+            '{"text": …}, {"image": "FILE"} or {"item": "ID"}. A bad one is reported and harms no other.',
+        ),
     ] = None,
     modality: Annotated[AnyModality, typer.Option(help="What to answer with.")] = "any",
     where: Annotated[
@@ -68,17 +75,38 @@ def search(
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Find the items nearest to a text, an image, an item or several examples."""
+    """Find the items nearest to a text, an image, an item, several examples, or each of many queries."""
     with reporting(as_json=json), connect(address) as client:
         query = {"text": text, "image": None if image is None else str(image), "item": item}
         given = {name: value for name, value in query.items() if value is not None}
         asked: dict[str, object] = {**given}
         if like or unlike:
             asked |= {"like": like or [], "unlike": unlike or []}
-        if len(given) + bool(like or unlike) != 1:
-            msg = "give exactly one of --text, --image, --item, and examples with --like and --unlike"
+        if len(given) + bool(like or unlike) + (queries is not None) != 1:
+            msg = "give exactly one of --text, --image, --item, --queries, and examples with --like and --unlike"
             raise UsageError(msg)
         wanted = None if where is None else _filter(where)
+        options = {"where": where, "group_by": group_by, "collapse_above": collapse_above, "mmr_lambda": mmr_lambda}
+        if queries is not None:
+            if page_token is not None:
+                msg = "--page-token goes with one query, not with --queries"
+                raise UsageError(msg)
+            told = {"collection": collection, **options}
+            search_many(
+                lambda batch: client.batch_search(
+                    collection,
+                    batch,
+                    modality=modality,
+                    where=wanted,
+                    group_by=group_by,
+                    collapse_above=collapse_above,
+                    mmr_lambda=mmr_lambda,
+                    top_k=top_k,
+                ),
+                queries,
+                told=told if json else None,
+            )
+            return
         found = client.search(
             collection,
             text=text,
@@ -94,7 +122,6 @@ def search(
             page_token=page_token,
         )
         if json:
-            options = {"where": where, "group_by": group_by, "collapse_above": collapse_above, "mmr_lambda": mmr_lambda}
             print_json({"collection": collection, "query": asked, **options, **_document(found)})
         else:
             _show(found)
@@ -112,18 +139,7 @@ def _filter(where: str) -> Filter:
 
 def _document(found: SearchResult) -> dict[str, object]:
     return {
-        "neighbors": [
-            {
-                "id": neighbor.id,
-                "modality": neighbor.modality,
-                "score": neighbor.score,
-                "calibrated_score": neighbor.calibrated_score,
-                "probability": neighbor.probability,
-                "pair_key": neighbor.item.pair_key,
-                "attributes": dict(neighbor.item.attributes),
-            }
-            for neighbor in found.neighbors
-        ],
+        "neighbors": [neighbor_document(neighbor) for neighbor in found.neighbors],
         "next_page_token": found.next_page_token,
         "revision": found.revision,
         "space": found.space,
@@ -147,10 +163,10 @@ def _show(found: SearchResult) -> None:
             [
                 place,
                 f"{neighbor.score:.3f}",
-                *([_match(neighbor)] if matches else []),
+                *([shown_match(neighbor)] if matches else []),
                 neighbor.modality,
                 neighbor.id,
-                _text(neighbor),
+                shown_text(neighbor),
             ]
             for place, neighbor in enumerate(found.neighbors, 1)
         ),
@@ -164,12 +180,3 @@ def _show(found: SearchResult) -> None:
         note("the query text was cut to the model's context")
     if found.degraded:
         note(f"answered without: {', '.join(found.degraded)}")
-
-
-def _match(neighbor: Neighbor) -> str:
-    return "" if neighbor.probability is None else percent(neighbor.probability)
-
-
-def _text(neighbor: Neighbor) -> str:
-    text = str(neighbor.item.attributes.get("text", ""))
-    return text if len(text) <= _TEXT_SHOWN_COUNT else text[: _TEXT_SHOWN_COUNT - 1] + "…"

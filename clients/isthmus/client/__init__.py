@@ -69,7 +69,8 @@ from isthmus.client.matching.results import AuditedPair, AuditSummary, Decision,
 from isthmus.client.mesh.results import CacheStatus, EncoderStatus, Status
 from isthmus.client.results import Calibration, ItemError, Timings
 from isthmus.client.search.examples import Example
-from isthmus.client.search.results import Neighbor, SearchResult
+from isthmus.client.search.queries import Query
+from isthmus.client.search.results import BatchSearchResult, Neighbor, QueryResult, SearchResult
 from isthmus.client.search.where import F, Filter
 from isthmus.client.watching.results import (
     ModalityDrift,
@@ -91,6 +92,7 @@ __all__ = [
     "AttributeValue",
     "AuditSummary",
     "AuditedPair",
+    "BatchSearchResult",
     "CacheStatus",
     "Calibration",
     "CallCancelledError",
@@ -146,6 +148,8 @@ __all__ = [
     "PromotionHistory",
     "PromotionKind",
     "ProposalState",
+    "Query",
+    "QueryResult",
     "RecallAt",
     "RefitProposal",
     "ResourceExhaustedError",

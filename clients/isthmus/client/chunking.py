@@ -12,7 +12,13 @@ from isthmus.v1 import common_pb2, gateway_service_pb2
 
 __all__ = ["Chunk", "Chunker", "batches", "chunks"]
 
-Entry = TypeVar("Entry", common_pb2.Input, gateway_service_pb2.UpsertItem, gateway_service_pb2.PairToMatch)
+Entry = TypeVar(
+    "Entry",
+    common_pb2.Input,
+    gateway_service_pb2.UpsertItem,
+    gateway_service_pb2.PairToMatch,
+    gateway_service_pb2.SearchQuery,
+)
 Value = TypeVar("Value")
 
 _ENTRY_OVERHEAD_BYTES: Final = 8

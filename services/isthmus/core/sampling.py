@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hashed_share", "keyed_sample"]
+__all__ = ["hashed_share", "keyed_hashes", "keyed_sample"]
 
 _HASH_BYTES = 8
 _SEED_BYTES = 16
@@ -34,6 +34,11 @@ def keyed_sample(names: Sequence[str], *, seed: int, limit: int) -> NDArray[np.i
     """
     hashed = ((_keyed_hash(name, seed=seed), position) for position, name in enumerate(names))
     return np.array([position for _, position in heapq.nsmallest(limit, hashed)], dtype=np.intp)
+
+
+def keyed_hashes(names: Sequence[str], *, seed: int) -> NDArray[np.uint64]:
+    """Return what `keyed_sample` orders names by, (n,) uint64."""
+    return np.fromiter((_keyed_hash(name, seed=seed) for name in names), dtype=np.uint64, count=len(names))
 
 
 def hashed_share(name: str, *, seed: int) -> float:

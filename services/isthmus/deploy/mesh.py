@@ -54,11 +54,7 @@ def back_services(config: EmbeddedConfig, addresses: MeshAddresses) -> Iterator[
     writer = IndexConfig.load(role="writer", listen=addresses.index_writer, store_dir=store_dir)
     yield build_index(writer), addresses.index_writer
     searcher = IndexConfig.load(
-        role="searcher",
-        listen=addresses.index_search,
-        store_dir=store_dir,
-        writer_address=addresses.index_writer,
-        cache_dir=cache_dir / "index",
+        role="searcher", listen=addresses.index_search, store_dir=store_dir, writer_address=addresses.index_writer
     )
     yield build_index(searcher), addresses.index_search
     alignment = AlignmentConfig.load(

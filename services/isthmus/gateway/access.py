@@ -22,6 +22,7 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
     {
         f"{_GATEWAY}/Embed": Role.READER,
         f"{_GATEWAY}/SearchItems": Role.READER,
+        f"{_GATEWAY}/BatchSearchItems": Role.READER,
         f"{_GATEWAY}/GetItems": Role.READER,
         f"{_GATEWAY}/GetCollection": Role.READER,
         f"{_GATEWAY}/ListCollections": Role.READER,

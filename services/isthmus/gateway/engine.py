@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.core.modality import Modality
+from isthmus.gateway.batch_search import BatchSeeker
 from isthmus.gateway.cache import EmbeddingCache
 from isthmus.gateway.collections import CollectionKeeper
 from isthmus.gateway.domain import Content, Row, Stages
@@ -80,6 +81,7 @@ class GatewayEngine:
     Attributes:
         embedder: Makes embeddings.
         seeker: Searches.
+        batch_seeker: Searches many queries at once.
         matcher: Judges pairs.
         upserter: Stores items.
         keeper: Creates collections, promotes aligners.
@@ -117,6 +119,7 @@ class GatewayEngine:
         self.cache = cache
         self.embedder = Embedder(encoders, cache=cache, limits=encode_limits)
         self.seeker = Seeker(searcher=searcher, embedder=self.embedder, cache=cache)
+        self.batch_seeker = BatchSeeker(seeker=self.seeker, searcher=searcher, cache=cache)
         self.matcher = Matcher(searcher=searcher, embedder=self.embedder)
         self.upserter = Upserter(
             writer=writer,

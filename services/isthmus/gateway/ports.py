@@ -93,8 +93,24 @@ class SearchPort(Protocol):
         min_revision: int,
         where: Filter | None = None,
         terms: AnswerTerms | None = None,
+        own_ids: Sequence[str] = (),
+        basic: bool = False,
     ) -> Found:
-        """Search up to 256 queries of one modality, among the items that `where` holds for, for what `terms` say."""
+        """Search up to 256 queries of one modality, among the items that `where` holds for, for what `terms` say.
+
+        Args:
+            collection: Where.
+            rows: The queries.
+            modality: What they are made of.
+            space: Their raw space.
+            top_k: Neighbours wanted of each.
+            item_modality: Of the answers; None means any.
+            min_revision: Answer from at least this revision.
+            where: What must hold of the answers' attributes.
+            terms: What answers are made of.
+            own_ids: Of each query the item that it is, which is no answer to it, or empty; none where no query is one.
+            basic: Tell of the answers' items only id, modality and pair key.
+        """
         ...
 
     async def search_examples(

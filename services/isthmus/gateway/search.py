@@ -24,9 +24,11 @@ from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.limits import PAGE_DEPTH_MAX_COUNT
 
 __all__ = [
+    "DEGRADED_CACHE",
     "Example",
     "ExamplesQuery",
     "ItemQuery",
+    "Made",
     "QuerySource",
     "SearchAnswer",
     "SearchCommand",
@@ -130,8 +132,14 @@ class SearchAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A source, embedded."""
+class Made:
+    """A source, embedded.
+
+    Attributes:
+        modality: What it is made of.
+        space: Its raw space.
+        row: Its embedding.
+    """
 
     modality: Modality
     space: str
@@ -171,8 +179,8 @@ class Seeker:
             command.query.examples if isinstance(command.query, ExamplesQuery) else (Example(command.query, 1.0),)
         )
         sources = [example.source for example in examples]
-        made, revision = await self._made(command, sources, stages)
-        rows: list[_Made] = []
+        made, revision = await self.made(command.collection, sources, min_revision=command.min_revision, stages=stages)
+        rows: list[Made] = []
         for place, each in enumerate(made):
             if isinstance(each, IsthmusError):
                 raise each if is_single else of_example(each, place)
@@ -217,26 +225,37 @@ class Seeker:
             else "",
         )
 
-    async def _made(
-        self, command: SearchCommand, sources: Sequence[QuerySource], stages: Stages
-    ) -> tuple[list[_Made | IsthmusError], int]:
-        """Return each source embedded or what is wrong with it, and the revision at which items were read."""
-        made: dict[int, _Made | IsthmusError] = {}
+    async def made(
+        self, collection: str, sources: Sequence[QuerySource], *, min_revision: int, stages: Stages
+    ) -> tuple[list[Made | IsthmusError], int]:
+        """Embed sources, what is missing in the cache in one batch a modality.
+
+        Args:
+            collection: Of the items among them.
+            sources: In any mixture.
+            min_revision: Read items at no older revision.
+            stages: What it took is added to these.
+
+        Returns:
+            Each source embedded or what is wrong with it, and the revision at which items were read, 0 without any.
+
+        Raises:
+            IsthmusError: of an encoder or of the searcher as a whole.
+        """
+        made: dict[int, Made | IsthmusError] = {}
         ids = list(dict.fromkeys(source.item_id for source in sources if isinstance(source, ItemQuery)))
         stored: Mapping[str, StoredVector] = {}
         revision = 0
         if ids:
-            stored, revision = await self._searcher.get_vectors(
-                command.collection, ids, min_revision=command.min_revision
-            )
+            stored, revision = await self._searcher.get_vectors(collection, ids, min_revision=min_revision)
         contents: dict[Modality, dict[int, Content]] = {}
         for place, source in enumerate(sources):
             if isinstance(source, Content):
                 contents.setdefault(source.modality, {})[place] = source
             elif isinstance(source, GivenVector):
-                made[place] = _Made(source.modality, source.space, source.row)
+                made[place] = Made(source.modality, source.space, source.row)
             elif (item := stored.get(source.item_id)) is not None:
-                made[place] = _Made(item.modality, item.space, item.row)
+                made[place] = Made(item.modality, item.space, item.row)
             else:
                 msg = "item_id names no item of the collection"
                 made[place] = NotFoundError(msg, reason="ITEM_NOT_FOUND", metadata={"field": "item_id"})
@@ -245,7 +264,7 @@ class Seeker:
             embedded = await self._embedder.embed(modality, list(own.values()))
             stages.add(embedded.stages)
             for place, row in zip(own, embedded.rows, strict=True):
-                made[place] = row if isinstance(row, IsthmusError) else _Made(modality, embedded.encoder.space, row)
+                made[place] = row if isinstance(row, IsthmusError) else Made(modality, embedded.encoder.space, row)
 
         if contents:
             await gather_all([embed(modality, own) for modality, own in contents.items()])

@@ -115,6 +115,8 @@ class SearchBackend:
         min_revision: int,
         where: Filter | None = None,
         terms: AnswerTerms | None = None,
+        own_ids: Sequence[str] = (),
+        basic: bool = False,
     ) -> Found:
         """Search up to 256 queries of one modality, among the items that `where` holds for, for what `terms` say."""
         request = index_search_service_pb2.SearchRequest(
@@ -126,6 +128,8 @@ class SearchBackend:
             item_modality=modality_message(item_modality),
             min_revision=min_revision,
             filter=None if where is None else filter_message(where),
+            own_ids=own_ids,
+            view=common_pb2.NEIGHBOR_VIEW_BASIC if basic else common_pb2.NEIGHBOR_VIEW_FULL,
         )
         return await self._ask(request, terms, count=len(rows) * top_k)
 

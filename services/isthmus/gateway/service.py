@@ -13,6 +13,7 @@ import grpc
 from isthmus.gateway.access import KeyedDoor
 from isthmus.gateway.aligner_calls import AlignerCalls
 from isthmus.gateway.assembly import Gateway
+from isthmus.gateway.batch_calls import BatchCalls
 from isthmus.gateway.collections import NewCollection, SpaceChoice
 from isthmus.gateway.config import GatewayConfig
 from isthmus.gateway.judging_calls import JudgingCalls
@@ -57,7 +58,7 @@ def _micros_since(started_s: float) -> int:
     return int((time.monotonic() - started_s) * 1e6)
 
 
-class GatewayServicer(AlignerCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls):
+class GatewayServicer(AlignerCalls, BatchCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls):
     """Checks requests, asks the engine, packs answers.
 
     Args:

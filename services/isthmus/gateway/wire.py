@@ -49,6 +49,7 @@ __all__ = [
     "embed_response",
     "given_vector",
     "item_errors",
+    "query_source",
     "refuses_long",
     "report_message",
     "search_command",
@@ -207,8 +208,21 @@ def _query(request: gateway_service_pb2.SearchItemsRequest) -> QuerySource | Exa
     return _source(request, request.WhichOneof("query"), missing=_QUERY)
 
 
+def query_source(message: gateway_service_pb2.SearchQuery) -> QuerySource:
+    """Return one query of a batch.
+
+    Raises:
+        InvalidArgumentError: it is missing or wrong.
+        ResourceExhaustedError: an image or a text over its limit.
+    """
+    return _source(message, message.WhichOneof("query"), missing=_QUERY)
+
+
 def _source(
-    message: gateway_service_pb2.SearchItemsRequest | gateway_service_pb2.Example, kind: str | None, *, missing: str
+    message: gateway_service_pb2.SearchItemsRequest | gateway_service_pb2.Example | gateway_service_pb2.SearchQuery,
+    kind: str | None,
+    *,
+    missing: str,
 ) -> QuerySource:
     if kind == "text":
         return text_content(message.text)

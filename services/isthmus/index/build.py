@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.modality import Modality
 from isthmus.index.aligner_files import stored_aligner
-from isthmus.index.cache.recall import Recall
 from isthmus.index.events import MODALITY_CODES, SHADOW_ID, Op, embedding_rows, unpack_aligner, verify_rows
+from isthmus.index.guests import Guests
 from isthmus.index.model import CollectionSettings
 from isthmus.index.segments import ITEM_COLUMNS, SEGMENT_MAX_ROWS, LiveSegment, Segment
 from isthmus.index.snapshot import Snapshot
 from isthmus.index.store import LOAD_COLUMNS, EventView
 from isthmus.index.table import ROW_ID
+from isthmus.runtime.base.shards import WHOLE, Shard
 
 __all__ = ["catch_up", "load_snapshot"]
 
 _ALIGN_ROWS: Final = 8192
 """Rows aligned at once: bounds what a rebuild holds beside the structures themselves."""
+_ALIGN_MIN_ROWS: Final = 32
+"""Rows aligned at once at least. OpenBLAS 0.3 on x86-64 adds up 1 to 3 rows in another order, 5 to 1,500 alike."""
 
 
 def load_snapshot(
@@ -34,7 +39,7 @@ def load_snapshot(
     view: EventView,
     *,
     admit_shadow: Callable[[Aligner | None], None] | None = None,
-    recall: Recall | None = None,
+    shard: Shard = WHOLE,
 ) -> Snapshot:
     """Read a collection from its events.
 
@@ -47,7 +52,7 @@ def load_snapshot(
         view: What to read.
         admit_shadow: Build for the shadow aligner in place of the active one; called with it before any item is read,
             what it raises ends the work.
-        recall: Says what needs not be read.
+        shard: Keep its items only.
 
     Raises:
         DataLossError: STORE_DAMAGED.
@@ -60,23 +65,26 @@ def load_snapshot(
     if admit_shadow is not None:
         admit_shadow(aligner)
     builders = {modality: _SegmentBuilder(modality, settings, aligner) for modality in Modality}
-    recalled = None if recall is None else recall(view, heads, aligner)
-    for rows in _verified_rows(view) if recalled is None else recalled.rest():
+    guests = dict.fromkeys(settings.modalities, Guests()) if _wants_guests(settings, aligner, shard) else {}
+    for batch in view.scan(LOAD_COLUMNS):
+        rows = pa.Table.from_batches([batch])
+        verify_rows(rows)
         live = rows.take(pa.array(np.flatnonzero(_in_sorted(rows[ROW_ID].to_numpy(), heads.item_rows))))
-        for modality, of_modality in _by_modality(live):
+        own, others = _split(live, shard)
+        for modality, of_modality in _by_modality(own):
             builders[modality].add(of_modality)
+        guests = _with_guests(guests, others, settings, aligner)
     return Snapshot(
         name=name,
         settings=settings,
         revision=heads.revision,
         view=view,
         aligner=aligner,
-        segments={
-            modality: (*(recalled.segments[modality] if recalled else ()), *builder.finish())
-            for modality, builder in builders.items()
-        },
+        segments={modality: tuple(builder.finish()) for modality, builder in builders.items()},
         calibration=_first_calibration(aligner),
         shadow="" if shadow is None else shadow["space"][0].as_py(),
+        shard=shard,
+        guests=guests,
     )
 
 
@@ -94,7 +102,7 @@ def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) ->
         return replace(snapshot, view=view)
     ops = events["op"].to_numpy()
     if not is_shadow and (ops == Op.SETTINGS).any():
-        return load_snapshot(snapshot.name, snapshot.settings, view)
+        return load_snapshot(snapshot.name, snapshot.settings, view, shard=snapshot.shard)
     # Oldest first, and a dict keeps the last value of a key: the newest event of each id.
     newest = dict(zip(events["id"].to_pylist(), range(events.num_rows), strict=True))
     ids = list(newest)
@@ -103,7 +111,12 @@ def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) ->
     }
     places = np.sort(np.fromiter(newest.values(), dtype=np.int64, count=len(newest)))
     upserts = events.take(pa.array(places[ops[places] == Op.UPSERT]))
-    for modality, rows in _by_modality(upserts):
+    own, others = _split(upserts, snapshot.shard)
+    guests = {modality: known.without(ids) for modality, known in snapshot.guests.items()}
+    guests = _with_guests(guests, others, snapshot.settings, snapshot.aligner)
+    if not all(known.suffice for known in guests.values()):
+        return load_snapshot(snapshot.name, snapshot.settings, view, shard=snapshot.shard)
+    for modality, rows in _by_modality(own):
         builder = _SegmentBuilder(modality, snapshot.settings, snapshot.aligner)
         builder.add(rows)
         segments[modality].extend(builder.finish())
@@ -113,14 +126,41 @@ def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) ->
         view=view,
         segments={modality: tuple(part for part in parts if part.live_count) for modality, parts in segments.items()},
         shadow=events["space"][newest[SHADOW_ID]].as_py() if SHADOW_ID in newest else snapshot.shadow,
+        guests=guests,
     )
 
 
-def _verified_rows(view: EventView) -> Iterator[pa.Table]:
-    for batch in view.scan(LOAD_COLUMNS):
-        rows = pa.Table.from_batches([batch])
-        verify_rows(rows)
-        yield rows
+def _split(rows: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of a shard's items, and those of the others."""
+    if shard.is_whole:
+        return rows, rows.slice(0, 0)
+    held = pa.array(shard.holds(rows["id"].to_pylist()), pa.bool_())
+    return rows.filter(held), rows.filter(pc.invert(held))
+
+
+def _wants_guests(settings: CollectionSettings, aligner: Aligner | None, shard: Shard) -> bool:
+    """Return whether a shard's calibration is an estimate, for which it needs items of other shards."""
+    if shard.is_whole or len(settings.modalities) < len(Modality):
+        return False
+    return not settings.needs_aligner if aligner is None else aligner.calibration is None
+
+
+def _with_guests(
+    guests: Mapping[Modality, Guests], rows: pa.Table, settings: CollectionSettings, aligner: Aligner | None
+) -> dict[Modality, Guests]:
+    found = dict(guests)
+    if found:
+        for modality, of_modality in _by_modality(rows):
+            found[modality] = found[modality].joined(of_modality, partial(_segments_of, modality, settings, aligner))
+    return found
+
+
+def _segments_of(
+    modality: Modality, settings: CollectionSettings, aligner: Aligner | None, rows: pa.Table
+) -> list[LiveSegment]:
+    builder = _SegmentBuilder(modality, settings, aligner)
+    builder.add(rows)
+    return builder.finish()
 
 
 class _SegmentBuilder:
@@ -140,7 +180,7 @@ class _SegmentBuilder:
         for start in range(0, rows.num_rows, _ALIGN_ROWS):
             part = rows.slice(start, _ALIGN_ROWS)
             raw = embedding_rows(part["embedding"], self._dimension)
-            self._vectors.append(raw if self._aligner is None else self._aligner.item_rows(raw, self._modality))
+            self._vectors.append(raw if self._aligner is None else _aligned(self._aligner, raw, self._modality))
             # A copy: a slice would keep the whole batch, embeddings and all, in memory.
             self._items.append(part.select(ITEM_COLUMNS).take(pa.array(np.arange(part.num_rows))))
             self._rows += part.num_rows
@@ -157,6 +197,17 @@ class _SegmentBuilder:
             segment = Segment(self._modality, self._vectors, pa.concat_tables(self._items))
             self._done.append(LiveSegment(segment))
         self._vectors, self._items, self._rows = [], [], 0
+
+
+def _aligned(aligner: Aligner, raw: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+    """Return item rows, each equal to the last bit whatever other rows it is aligned with.
+
+    A product of few rows goes another way through BLAS, which adds up in another order; of more rows, each is added up
+    alike. So few are filled up.
+    """
+    missing = max(0, _ALIGN_MIN_ROWS - len(raw))
+    filled = np.concatenate([raw, np.repeat(raw[-1:], missing, axis=0)]) if missing else raw
+    return aligner.item_rows(filled, modality)[: len(raw)]
 
 
 def _first_calibration(aligner: Aligner | None) -> Calibration:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from isthmus.core.calibration import SAMPLE_LIMIT, Calibration, calibration_sample, estimate_calibration
 from isthmus.core.modality import Modality
 from isthmus.index.metrics import CALIBRATE_SECONDS
-from isthmus.index.segments import CALIBRATION_SEED
+from isthmus.index.segments import CALIBRATION_SEED, LiveSegment
 from isthmus.index.snapshot import Place, Snapshot
 
 __all__ = ["CalibrationKeeper"]
@@ -60,16 +60,24 @@ class CalibrationKeeper:
 def _compares(snapshot: Snapshot) -> bool:
     """Return True when images and texts of the snapshot are in one space."""
     comparable = snapshot.aligner is not None or not snapshot.settings.needs_aligner
-    return comparable and bool(snapshot.segments[Modality.IMAGE]) and bool(snapshot.segments[Modality.TEXT])
+    return comparable and all(_sampled_parts(snapshot, modality) for modality in Modality)
+
+
+def _sampled_parts(snapshot: Snapshot, modality: Modality) -> tuple[LiveSegment, ...]:
+    """Return where the items lie that may be in a sample of the whole collection."""
+    guests = snapshot.guests.get(modality)
+    return (*snapshot.segments[modality], *(guests.parts if guests else ()))
 
 
 def _sample(snapshot: Snapshot, modality: Modality) -> list[Place]:
     # The first of each segment hold the first of all: only those need to be ranked together.
     places = [
-        Place(part.segment, int(row)) for part in snapshot.segments[modality] for row in part.sample(SAMPLE_LIMIT)
+        Place(part.segment, int(row))
+        for part in _sampled_parts(snapshot, modality)
+        for row in part.sample(SAMPLE_LIMIT)
     ]
     ids = [place.segment.id_at(place.row) for place in places]
-    return [places[position] for position in calibration_sample(ids, seed=CALIBRATION_SEED)]
+    return [places[position] for position in calibration_sample(ids, seed=CALIBRATION_SEED, limit=SAMPLE_LIMIT)]
 
 
 def _vectors(places: list[Place]) -> NDArray[np.float32]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from isthmus.runtime.base.object_store import Location, ObjectStore
 from isthmus.runtime.base.server_config import CallerConfig
+from isthmus.runtime.base.shards import Shard
 
 __all__ = ["IndexConfig"]
 
@@ -68,16 +69,28 @@ class IndexConfig(CallerConfig):
     """Searches that run at once; a search that runs alone uses as many threads."""
     search_queue_count: int = Field(default=256, ge=1)
     """Searches that may wait for a thread; more are refused with OVERLOADED."""
-    cache_dir: Path | None = None
-    """A folder of this machine, this process's own, where a searcher keeps its structures between starts; unset keeps
-    none. What lies there is worth nothing: it is checked, and read from the store where it is damaged or missing."""
-    cache_rest_s: float = Field(default=10.0, ge=0.0)
-    """How long a structure must have stood as it is before it is written there."""
     shadow_share: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of the searches of a collection with a shadow aligner that are asked of that too, chosen by their request
     id; 0 builds nothing for shadows."""
     shadow_max_bytes: int = Field(default=1 << 30, ge=0)
     """Memory that the structures of all shadow aligners may take together; one that does not fit is not built."""
+
+    shard_count: int = 1
+    """Parts that every collection is split into by item id, 1 to 64; each is held by a group of searchers."""
+    shard_number: int = 0
+    """The part that this searcher holds, from 0."""
+
+    @model_validator(mode="after")
+    def _check_shard(self) -> Self:
+        if not self.shard.is_whole and self.role == "writer":
+            msg = "shard_count is for searchers: one writer writes all parts"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def shard(self) -> Shard:
+        """Return the part of each collection that a searcher holds."""
+        return Shard(self.shard_number, self.shard_count)
 
     @property
     def poll_every_s(self) -> float:

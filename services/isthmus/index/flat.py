@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 
 from isthmus.index.search_pool import side_by_side
 
-__all__ = ["PRODUCT_MIN_QUERIES", "PRODUCT_MIN_ROWS", "Found", "gathered", "nearest", "one_by_one", "swept"]
+__all__ = [
+    "PRODUCT_MIN_QUERIES",
+    "PRODUCT_MIN_ROWS",
+    "Found",
+    "exactly",
+    "gathered",
+    "inner_products",
+    "largest_norm",
+    "nearest",
+    "one_by_one",
+    "swept",
+]
 
 _faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
 
@@ -47,11 +58,67 @@ Found: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 """(n, k) scores and rows, best first."""
 
 
-def one_by_one(index: Any, queries: NDArray[np.float32], count: int, *, rows: NDArray[np.int64] | None = None) -> Found:
-    """Score all rows of a flat index, or only `rows`, in the way that counts; there are `count` of them at least."""
-    # With a selector, be it all rows, FAISS adds up as `_inner_products` does, and never multiplies matrices.
+def exactly(
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    count: int,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    norm_max: Callable[[], float] | None = None,
+) -> Found:
+    """Search all rows, or some, exactly.
+
+    Args:
+        vectors: (n, d) float32, contiguous; in memory or in a file that is mapped.
+        queries: (m, d) float32.
+        count: Neighbours wanted.
+        rows: Those to search, ascending; None means all.
+        norm_max: Returns the largest norm of `vectors`, where somebody remembers it.
+
+    Returns:
+        Scores and rows, best first, (m, k); k is less than `count` only where there are no more.
+    """
+    available = len(vectors) if rows is None else len(rows)
+    count = min(count, available)
+    if not count:
+        return np.empty((len(queries), 0), dtype=np.float32), np.empty((len(queries), 0), dtype=np.int64)
+    if len(queries) < PRODUCT_MIN_QUERIES or available < PRODUCT_MIN_ROWS:
+        return one_by_one(vectors, queries, count, rows=rows)
+    if rows is None:
+        candidates: Callable[[NDArray[np.float32], int], Found] = functools.partial(swept, vectors)
+    else:
+        candidates = functools.partial(gathered, vectors, rows=rows)
+    return nearest(
+        np.ascontiguousarray(queries),
+        vectors,
+        count,
+        norm_max=largest_norm(vectors) if norm_max is None else norm_max(),
+        candidates=lambda asked, wanted: candidates(asked, min(wanted, len(vectors))),
+        again=functools.partial(one_by_one, vectors, count=count, rows=rows),
+    )
+
+
+def largest_norm(vectors: NDArray[np.float32]) -> float:
+    """Return the largest norm of rows."""
+    return float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max()))
+
+
+def one_by_one(
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    count: int,
+    *,
+    rows: NDArray[np.int64] | None = None,
+) -> Found:
+    """Score all rows, or only `rows`, in the way that counts; there are `count` of them at least."""
+    # With a selector, be it all rows, FAISS adds up as `inner_products` does, and never multiplies matrices.
     selector = _faiss.IDSelectorAll() if rows is None else _faiss.IDSelectorArray(rows)
-    scores, found = index.search(queries, count, params=_faiss.SearchParameters(sel=selector))
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    scores, found = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+    pointers = [_faiss.swig_ptr(array) for array in (queries, vectors, scores, found)]
+    _faiss.knn_inner_product(
+        *pointers[:2], vectors.shape[1], len(queries), len(vectors), count, *pointers[2:], selector
+    )
     return scores, found
 
 
@@ -111,7 +178,7 @@ def nearest(
     """
     asked = count + max(_SPARE_MIN_COUNT, round(_SPARE_SHARE * count))
     approximate, rows = candidates(queries, asked)
-    scores, best = _best(_inner_products(queries, vectors, rows), rows, count)
+    scores, best = _best(inner_products(queries, vectors, rows), rows, count)
     if approximate.shape[1] == asked:
         # Two ways to add up d products, each off by at most d roundings, of half an eps each, of |query| |row|.
         slack = queries.shape[1] * np.finfo(np.float32).eps * norm_max * np.linalg.norm(queries, axis=1)
@@ -121,7 +188,7 @@ def nearest(
     return scores, best
 
 
-def _inner_products(
+def inner_products(
     queries: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return the score of `rows[i, j]` for query i, (n, k), in the way that counts."""

@@ -10,7 +10,6 @@ from typing import Final
 
 from isthmus.core.modality import Modality
 from isthmus.index.build import catch_up, load_snapshot
-from isthmus.index.cache.recall import Recall
 from isthmus.index.calibrate import CalibrationKeeper
 from isthmus.index.catalog import CatalogEntry, StorePaths
 from isthmus.index.damage import as_store_error, check_nothing_lost, newest_commit
@@ -21,6 +20,7 @@ from isthmus.index.store import EventTable, EventView
 from isthmus.index.watch import ChangeHint
 from isthmus.runtime.base.errors import DataLossError, IsthmusError, UnavailableError
 from isthmus.runtime.base.logging import fields
+from isthmus.runtime.base.shards import WHOLE, Shard
 
 __all__ = ["Follower"]
 
@@ -40,14 +40,14 @@ class Follower:
         tenant: Whose collection it is.
         entry: From the catalog.
         paths: Of the store.
-        recall: Says what needs not be read from the store.
+        shard: The part of the collection that is held.
     """
 
-    def __init__(self, tenant: str, entry: CatalogEntry, paths: StorePaths, *, recall: Recall | None = None) -> None:
+    def __init__(self, tenant: str, entry: CatalogEntry, paths: StorePaths, *, shard: Shard = WHOLE) -> None:
         self.tenant = tenant
         self.entry = entry
         self._paths = paths
-        self._recall = recall
+        self._shard = shard
         self._uri = paths.events(tenant, entry.uuid)
         self._storage_options = paths.storage_options
         self._hint = ChangeHint(self._uri)
@@ -158,7 +158,7 @@ class Follower:
             self._table = EventTable.open(self._uri, durable=False, storage_options=self._storage_options)
             view = self._table.view()
             check_nothing_lost(view.version, committed=committed)
-            snapshot = load_snapshot(self.entry.name, self.entry.settings, view, recall=self._recall)
+            snapshot = load_snapshot(self.entry.name, self.entry.settings, view, shard=self._shard)
         elif before.view.latest_version() == before.view.version:
             return
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from numpy.typing import NDArray
 from isthmus.core.calibration import Calibration, CalibrationSource
 from isthmus.core.diversity import maximal_marginal_relevance, without_near_duplicates
 from isthmus.core.modality import Modality
+from isthmus.index.answers import answers_of
 from isthmus.index.examples import ExampleVectors, combined_query
 from isthmus.index.merging import Candidates, Merged, first_of_each, merge
 from isthmus.index.metrics import ALIGN_SECONDS, SEARCH_SECONDS
-from isthmus.index.model import Neighbor, SearchResult
+from isthmus.index.model import SearchResult
+from isthmus.index.own_items import own_places, without_own
 from isthmus.index.search_pool import side_by_side
 from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Snapshot
@@ -54,6 +55,10 @@ class Question:
     """What must hold of the answers; None means nothing."""
     terms: AnswerTerms | None = None
     """What answers are made of; None means whatever is nearest."""
+    own_ids: tuple[str, ...] = ()
+    """Of each query the item that it is, which is no answer to it; empty where it is none. None at all: no query is."""
+    basic: bool = False
+    """Tell of the answers' items only id, modality and pair key."""
 
 
 def search_snapshot(snapshot: Snapshot, queries: NDArray[np.float32], question: Question) -> SearchResult:
@@ -81,11 +86,9 @@ def rank_snapshot(snapshot: Snapshot, queries: NDArray[np.float32], question: Qu
     wanted = _wanted_modalities(snapshot, {modality}, question.item_modality)
     started_s = time.perf_counter()
     aligned = np.ascontiguousarray(snapshot.query_rows(queries, modality))
-    return _answered(
-        _Asked(snapshot, aligned, {modality: 1.0}, wanted, question.where, question.terms or AnswerTerms()),
-        top_k=question.top_k,
-        started_s=started_s,
-    )
+    terms = question.terms or AnswerTerms()
+    asked = _Asked(snapshot, aligned, {modality: 1.0}, wanted, question.where, terms, own_ids=question.own_ids)
+    return _answered(asked, top_k=question.top_k, started_s=started_s, basic=question.basic)
 
 
 def search_examples(
@@ -96,6 +99,7 @@ def search_examples(
     item_modality: Modality | None,
     where: Filter | None = None,
     terms: AnswerTerms | None = None,
+    basic: bool = False,
 ) -> SearchResult:
     """Find the items nearest to one query that is made of examples. No probability is told: none was fitted to such.
 
@@ -106,6 +110,7 @@ def search_examples(
         item_modality: Of the answers; None means any.
         where: What must hold of the answers; None means nothing.
         terms: What answers are made of; None means whatever is nearest.
+        basic: Tell of the answers' items only id, modality and pair key.
 
     Raises:
         FailedPreconditionError: SPACE_MISMATCH; NO_ALIGNER, where examples and answers are of two modalities.
@@ -117,16 +122,16 @@ def search_examples(
     started_s = time.perf_counter()
     query, shares = combined_query(snapshot, examples)
     asked = _Asked(snapshot, query, shares, wanted, where, terms or AnswerTerms(), tells_probability=False)
-    found = _answered(asked, top_k=top_k, started_s=started_s)
+    found = _answered(asked, top_k=top_k, started_s=started_s, basic=basic)
     ALIGN_SECONDS.observe(found.align_s)
     SEARCH_SECONDS.observe(found.search_s)
     return found
 
 
-def _answered(asked: _Asked, *, top_k: int, started_s: float) -> SearchResult:
+def _answered(asked: _Asked, *, top_k: int, started_s: float, basic: bool) -> SearchResult:
     snapshot = asked.snapshot
     aligned_s = time.perf_counter()
-    neighbors = tuple(asked.neighbors(top_k))
+    neighbors = answers_of(snapshot, asked.chosen(top_k), basic=basic)
     searched_s = time.perf_counter()
     return SearchResult(
         neighbors=neighbors,
@@ -177,6 +182,7 @@ class _Asked:
         where: What must hold of the answers; None means nothing.
         terms: What answers are made of.
         tells_probability: Whether the calibration's probabilities are about such queries.
+        own_ids: As of `Question`.
     """
 
     snapshot: Snapshot
@@ -186,6 +192,7 @@ class _Asked:
     where: Filter | None
     terms: AnswerTerms
     tells_probability: bool = True
+    own_ids: tuple[str, ...] = ()
 
     @property
     def is_calibrated(self) -> bool:
@@ -197,15 +204,15 @@ class _Asked:
         """What makes the scores of two modalities comparable."""
         return self.snapshot.calibration if self.is_calibrated else Calibration.default()
 
-    def neighbors(self, top_k: int) -> list[tuple[Neighbor, ...]]:
-        """Return the answers to each query.
+    def chosen(self, top_k: int) -> list[Merged]:
+        """Return what each query is answered with, all of the same `parts`.
 
         Where only the best of each pair key counts, more candidates are fetched until there are as many answers as are
         wanted, or no more items. Near-duplicates and diversity look at `AnswerTerms.depth` of these.
         """
         wanted = self.terms.depth(top_k + self.terms.offset)
         parts = {modality: self._parts(modality) for modality in self.wanted}
-        answers: list[tuple[Neighbor, ...]] = [()] * len(self.rows)
+        answers: dict[int, Merged] = {}
         waiting, depth = np.arange(len(self.rows)), wanted * (_DEPTH_GROWTH if self.terms.one_per_pair_key else 1)
         while len(waiting):
             short = []
@@ -222,9 +229,9 @@ class _Asked:
                     else:
                         answers[query] = self._answer(chosen.first(wanted), top_k)
             waiting, depth = np.array(short, dtype=np.int64), depth * _DEPTH_GROWTH
-        return answers
+        return [answers[query] for query in range(len(self.rows))]
 
-    def _answer(self, candidates: Merged, top_k: int) -> tuple[Neighbor, ...]:
+    def _answer(self, candidates: Merged, top_k: int) -> Merged:
         """Choose the answers to one query among the best candidates."""
         terms = self.terms
         if terms.collapse_above is not None or terms.mmr_lambda is not None:
@@ -240,9 +247,9 @@ class _Asked:
                 order = maximal_marginal_relevance(relevance, near, trade_off=terms.mmr_lambda, count=top_k)
                 kept = kept[order]
             candidates = candidates.chosen(kept)
-        first = terms.offset
-        places = range(first, min(first + top_k, len(candidates)))
-        return tuple(_neighbor(self.snapshot, candidates, place) for place in places)
+        if not terms.offset:
+            return candidates.first(top_k)
+        return candidates.chosen(np.arange(terms.offset, min(terms.offset + top_k, len(candidates))))
 
     def _parts(self, modality: Modality) -> tuple[LiveSegment, ...]:
         parts = self.snapshot.segments[modality]
@@ -252,7 +259,11 @@ class _Asked:
     def _candidates(
         self, parts: Sequence[LiveSegment], queries: NDArray[np.int64], item: Modality, depth: int
     ) -> Candidates:
-        scores, numbers, rows = _best_of(parts, self.rows[queries], depth, self.where)
+        # One more than wanted, where the query itself may be among them.
+        scores, numbers, rows = _best_of(parts, self.rows[queries], depth + bool(self.own_ids), self.where)
+        if self.own_ids:
+            own = own_places(parts, [self.own_ids[query] for query in queries.tolist()])
+            scores, numbers, rows = without_own(scores, numbers, rows, own, depth)
         calibration = self.calibration
         # A mean of curves that rise with the score rises with it too.
         merge_scores = sum(
@@ -317,15 +328,3 @@ def _contested(scores: NDArray[np.float32], top_k: int, count: int) -> bool:
         return False
     last = scores[:, -1]
     return bool(((scores[:, top_k - 1] == last) & (last > -np.inf)).any())
-
-
-def _neighbor(snapshot: Snapshot, merged: Merged, place: int) -> Neighbor:
-    # A cosine leaves [-1, 1] only because canonical rows have unit norm within float16 rounding.
-    is_offset = snapshot.aligner is not None and snapshot.aligner.corrects_hubness
-    score, probability = float(merged.scores[place]), float(merged.probabilities[place])
-    return Neighbor(
-        item=snapshot.item(merged.parts[int(merged.numbers[place])].segment, int(merged.rows[place])),
-        score=score if is_offset else min(1.0, max(-1.0, score)),
-        calibrated_score=float(merged.merge_scores[place]),
-        probability=None if math.isnan(probability) else probability,
-    )

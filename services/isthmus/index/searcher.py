@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
-from isthmus.index.cache.keeper import Caches
 from isthmus.index.config import IndexConfig
 from isthmus.index.examples import ExampleVectors
 from isthmus.index.following import Following
@@ -32,7 +31,6 @@ from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
 from isthmus.index.ranking import Question, search_examples, search_snapshot
 from isthmus.index.reading import read_rows
-from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
@@ -63,8 +61,7 @@ class SearcherEngine:
     def __init__(self, config: IndexConfig, *, news: NewsSource | None = None) -> None:
         self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
         self._shadows = Shadows(config)
-        self._caches = Caches(config)
-        self._following = Following(config, tend=self._tend, news=news, recall=self._caches.recall)
+        self._following = Following(config, tend=self._shadows.tend, news=news)
 
     async def start(self) -> None:
         """Load every collection, then keep following them."""
@@ -74,7 +71,6 @@ class SearcherEngine:
         """Stop following; let what runs end."""
         await self._following.close()
         await self._shadows.close()
-        await self._caches.close()
         self._pool.close()
 
     async def search(
@@ -89,6 +85,8 @@ class SearcherEngine:
         item_modality: Modality | None = None,
         where: Filter | None = None,
         terms: AnswerTerms | None = None,
+        own_ids: Sequence[str] = (),
+        basic: bool = False,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -104,6 +102,8 @@ class SearcherEngine:
             item_modality: Of the answers; None means any, merged by calibrated score.
             where: What must hold of the answers; None means nothing.
             terms: What answers are made of; None means whatever is nearest.
+            own_ids: Of each query the item that it is, which is no answer to it, or empty; none means that no query is.
+            basic: Tell of the answers' items only id, modality and pair key.
             min_revision: Answer from at least this revision.
             timeout_s: Time the caller has left; None means for ever.
 
@@ -117,15 +117,24 @@ class SearcherEngine:
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         check_count(range(len(queries)), field="queries", limit=EMBED_MAX_COUNT)
+        if len(own_ids) not in (0, len(queries)):
+            msg = f"own_ids holds {len(own_ids)} ids for {len(queries)} queries"
+            raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "own_ids"})
         _check_top_k(top_k)
         follower = await self._following.follower(tenant, collection)
         snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         order = order_digest(follower.entry.uuid, snapshot)
         check_order(terms.expected_order if terms else b"", order)
         question = Question(
-            modality=modality, space=space, top_k=top_k, item_modality=item_modality, where=where, terms=terms
+            modality=modality,
+            space=space,
+            top_k=top_k,
+            item_modality=item_modality,
+            where=where,
+            terms=terms,
+            basic=basic,
         )
-        ask = partial(search_snapshot, snapshot, queries, question)
+        ask = partial(search_snapshot, snapshot, queries, replace(question, own_ids=tuple(own_ids)))
         found = await self._pool.run(ask, deadline_s=deadline_s)
         if terms is None or not terms.offset:
             self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
@@ -141,6 +150,7 @@ class SearcherEngine:
         item_modality: Modality | None = None,
         where: Filter | None = None,
         terms: AnswerTerms | None = None,
+        basic: bool = False,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> SearchResult:
@@ -164,6 +174,7 @@ class SearcherEngine:
             item_modality=item_modality,
             where=where,
             terms=terms,
+            basic=basic,
         )
         return replace(await self._pool.run(ask, deadline_s=deadline_s), order=order)
 
@@ -328,10 +339,6 @@ class SearcherEngine:
                 msg, reason="LIMIT_EXCEEDED", metadata={"field": "attribute", "limit": str(LABELS_MAX_COUNT)}
             )
         return snapshot.info(), sorted(values)
-
-    def _tend(self, roster: Roster) -> None:
-        self._shadows.tend(roster)
-        self._caches.tend(roster)
 
 
 def _check_top_k(top_k: int) -> None:

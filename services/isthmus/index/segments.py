@@ -47,7 +47,6 @@ class Segment:
         vectors: Parts of (n, d) float32, item rows of the aligner, n at least 1; FAISS keeps the only copy.
         items: n rows with ITEM_COLUMNS.
         attributes: Of the items, when they are known already.
-        index: That holds the vectors already; there are no parts then.
     """
 
     def __init__(
@@ -57,12 +56,11 @@ class Segment:
         items: pa.Table,
         *,
         attributes: AttributeColumns | None = None,
-        index: Any = None,
     ) -> None:
         self.modality = modality
         self.items = items.select(ITEM_COLUMNS).combine_chunks()
         self._columns = {name: self.items[name].chunk(0) for name in ITEM_COLUMNS}
-        self._index = faiss.IndexFlatIP(vectors[0].shape[1]) if index is None else index
+        self._index = faiss.IndexFlatIP(vectors[0].shape[1])
         for part in vectors:
             self._index.add(np.ascontiguousarray(part, dtype=np.float32))
         self.row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
@@ -72,11 +70,6 @@ class Segment:
         hashes = _hashes(self._ids.to_pylist())
         self._hash_order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._hash_order]
-
-    @property
-    def index(self) -> Any:
-        """The structure of FAISS; never add to it."""
-        return self._index
 
     @property
     def rows(self) -> int:
@@ -144,32 +137,11 @@ class Segment:
         Returns:
             Scores and rows, best first, (n, k); k is less than `count` only where there are no more.
         """
-        available = self.rows if among is None else len(among)
-        count = min(count, available)
-        if not count:
-            return np.empty((len(queries), 0), dtype=np.float32), np.empty((len(queries), 0), dtype=np.int64)
-        again = functools.partial(flat.one_by_one, self._index, count=count, rows=among)
-        if len(queries) < flat.PRODUCT_MIN_QUERIES or available < flat.PRODUCT_MIN_ROWS:
-            return again(queries)
-        return flat.nearest(
-            np.ascontiguousarray(queries),
-            self.vectors,
-            count,
-            norm_max=self._norm_max,
-            candidates=functools.partial(self._candidates, among=among),
-            again=again,
-        )
-
-    def _candidates(
-        self, queries: NDArray[np.float32], count: int, *, among: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        if among is not None:
-            return flat.gathered(self.vectors, queries, count, among)
-        return flat.swept(self.vectors, queries, min(count, self.rows))
+        return flat.exactly(self.vectors, queries, count, rows=among, norm_max=lambda: self._norm_max)
 
     @functools.cached_property
     def _norm_max(self) -> float:
-        return float(np.sqrt(np.einsum("ij,ij->i", self.vectors, self.vectors).max()))
+        return flat.largest_norm(self.vectors)
 
 
 def _hashes(ids: Sequence[str]) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from isthmus.index.promotion import PromotionTerms
 from isthmus.runtime.base import context
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT, FOLLOWED_MAX_COUNT
 from isthmus.runtime.base.names import check_count
-from isthmus.runtime.rpc.answer_terms import answer_terms_of
+from isthmus.runtime.rpc.answer_terms import answer_terms_of, is_basic
 from isthmus.runtime.rpc.codec import decode_vectors
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.guard import guard_terms
@@ -226,6 +226,7 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
                 modality=wire.modality_of(request.modality, field="modality"),
                 space=request.space,
                 queries=decode_vectors(request.queries, field="queries", max_rows=EMBED_MAX_COUNT),
+                own_ids=request.own_ids,
             )
         result = await search(
             call.tenant,
@@ -234,6 +235,7 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             item_modality=item_modality,
             where=filter_of(request.filter) if request.HasField("filter") else None,
             terms=answer_terms_of(request),
+            basic=is_basic(request.view),
             min_revision=request.min_revision,
             timeout_s=call.remaining_s(),
         )

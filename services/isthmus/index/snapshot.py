@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.modality import Modality
 from isthmus.core.notes import value_text
+from isthmus.index.guests import Guests
 from isthmus.index.model import (
     CollectionInfo,
     CollectionSettings,
@@ -21,6 +22,7 @@ from isthmus.index.model import (
 )
 from isthmus.index.segments import SEGMENT_MAX_ROWS, LiveSegment, Segment
 from isthmus.index.store import EventView
+from isthmus.runtime.base.shards import WHOLE, Shard
 
 __all__ = ["Merge", "Place", "Snapshot", "plan_merge"]
 
@@ -59,6 +61,10 @@ class Snapshot:
     """Fitted with the aligner, or estimated from the items, or the default."""
     shadow: str = ""
     """Aligned space of the aligner that is compared with the active one; empty when there is none."""
+    shard: Shard = WHOLE
+    """The part of the collection that this holds."""
+    guests: Mapping[Modality, Guests] = field(default_factory=dict)
+    """Items of other shards, where the calibration has to be estimated from those too."""
 
     def count(self, modality: Modality) -> int:
         """Return the number of live items."""

@@ -138,3 +138,50 @@ def test_embed_fails_when_an_input_was_refused(isthmus: Isthmus) -> None:
         {"index": 0, "name": "broken.jpg", "reason": "INVALID_IMAGE", "message": "the bytes are not a readable image"}
     ]
     assert "1 of 2 inputs refused; input 0: the bytes are not a readable image (INVALID_IMAGE)" in done.stderr
+
+
+def test_search_by_the_lines_of_a_file(filled: Isthmus) -> None:
+    """A text a line: one call, one group of answers a line for people, one result a line as JSON."""
+    Path("queries.txt").write_text("cat\n\ndog\n")
+    done = filled("search", "-c", "pets", "--queries", "queries.txt", "-k", "2")
+    assert done.status == 0
+    assert re.search(r"1 +cat +1 +1\.000 +50\.0 % +(text|image) +cat", done.stdout)
+    assert re.search(r"3 +dog +1 +1\.000", done.stdout)
+    assert "for 2 queries" in done.stderr
+    found = filled("search", "-c", "pets", "--queries", "queries.txt", "--modality", "text", "-k", "1", "--json").json()
+    assert [(one["line"], one["query"]) for one in found["results"]] == [(1, {"text": "cat"}), (3, {"text": "dog"})]
+    assert [one["neighbors"][0]["id"] for one in found["results"]] == ["cat", "dog"]
+    assert (found["collection"], found["n"], found["errors"], found["where"]) == ("pets", 2, [], None)
+
+
+def test_a_bad_line_is_reported_and_harms_no_other(filled: Isthmus) -> None:
+    """JSON lines of texts, images and items; what is wrong is named by line, here or by the mesh; exit status 1."""
+    lines = ['{"text": "dog"}', "dog", '{"image": "gone.jpg"}', '{"item": "nobody"}', '{"image": "cat.jpg"}', "[1]"]
+    Path("queries.jsonl").write_text("\n".join(lines))
+    done = filled("search", "-c", "pets", "--queries", "queries.jsonl", "-k", "1", "--json")
+    assert done.status == 1
+    assert [one["line"] for one in done.json()["results"]] == [1, 5]
+    assert {one["line"]: one["reason"] for one in done.json()["errors"]} == {
+        2: "BAD_LINE",
+        3: "BAD_LINE",
+        4: "ITEM_NOT_FOUND",
+        6: "BAD_LINE",
+    }
+    assert done.json()["n"] == len(lines)
+    assert "line 3: gone.jpg: No such file" in filled("search", "-c", "pets", "--queries", "queries.jsonl").stderr
+
+
+@pytest.mark.parametrize("more", [["--text", "a"], ["--page-token", "2"]])
+def test_many_queries_go_with_nothing_that_is_about_one(filled: Isthmus, more: list[str]) -> None:
+    """Another query beside the file, or a page: exit status 2."""
+    Path("queries.txt").write_text("cat\n")
+    assert filled("search", "-c", "pets", "--queries", "queries.txt", *more).status == 2
+
+
+def test_a_file_without_a_query_is_refused(filled: Isthmus) -> None:
+    """Empty or missing: exit status 1 with the reason."""
+    Path("empty.txt").write_text("\n")
+    for name, reason in (("empty.txt", "EMPTY_INPUT"), ("missing.txt", "UNREADABLE_SOURCE")):
+        done = filled("search", "-c", "pets", "--queries", name)
+        assert done.status == 1
+        assert reason in done.stderr

@@ -127,16 +127,19 @@ class MemorySearcher:
 
     Attributes:
         failures: Raised by the next calls, one each.
+        failures_of: Raised by every search in a space.
         calls: What it was asked.
     """
 
     def __init__(self, writer: MemoryWriter) -> None:
         self._writer = writer
         self.failures: list[IsthmusError] = []
+        self.failures_of: dict[str, IsthmusError] = {}
         self.calls: list[str] = []
         self.wanted: list[tuple[int, int]] = []
         self.filters: list[Filter | None] = []
         self.terms: list[AnswerTerms] = []
+        self.batches: list[tuple[int, tuple[str, ...], bool]] = []
         self.pairs: list[PairedItems] = []
 
     async def search(
@@ -151,9 +154,14 @@ class MemorySearcher:
         min_revision: int,
         where: Filter | None = None,
         terms: AnswerTerms | None = None,
+        own_ids: Sequence[str] = (),
+        basic: bool = False,
     ) -> Found:
         """Return all items but the excluded ones in the order of their ids, whatever is asked of their attributes."""
         self.calls.append(f"search {modality.value} {space} {item_modality}")
+        self.batches.append((len(rows), tuple(own_ids), basic))
+        if space in self.failures_of:
+            raise self.failures_of[space]
         return self._answer(collection, len(rows), modality, space, top_k, item_modality, min_revision, where, terms)
 
     async def search_examples(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from isthmus.client.async_calls import AsyncCalls
 from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.search import plan
 from isthmus.client.search.examples import Example
-from isthmus.client.search.results import SearchResult
+from isthmus.client.search.queries import Query
+from isthmus.client.search.results import BatchSearchResult, SearchResult
 from isthmus.client.search.where import Filter
 
 __all__ = ["AsyncSearchCalls"]
@@ -53,6 +54,39 @@ class AsyncSearchCalls(AsyncCalls):
                 mmr_lambda=mmr_lambda,
                 top_k=top_k,
                 page_token=page_token,
+                min_revision=min_revision,
+            ),
+            timeout_s,
+        )
+
+    async def batch_search(
+        self,
+        collection: str,
+        queries: Iterable[Query | str],
+        *,
+        modality: AnyModality = "any",
+        where: Filter | None = None,
+        group_by: GroupBy | None = None,
+        collapse_above: float | None = None,
+        mmr_lambda: float | None = None,
+        top_k: int = 10,
+        basic: bool = False,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> BatchSearchResult:
+        """Find the items nearest to each of many queries. As `Client.batch_search`."""
+        return await self._run(
+            plan.batch_search(
+                self._planner,
+                collection,
+                queries,
+                modality=modality,
+                where=where,
+                group_by=group_by,
+                collapse_above=collapse_above,
+                mmr_lambda=mmr_lambda,
+                top_k=top_k,
+                basic=basic,
                 min_revision=min_revision,
             ),
             timeout_s,

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
 
 from google.protobuf.message import Message
 
 from isthmus.client.checks import check_one
+from isthmus.client.chunking import Chunk, chunks
 from isthmus.client.convert import image_bytes, spaced_vector_message
 from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.plan import Plan, Planner, modality_number
 from isthmus.client.search import decode
 from isthmus.client.search.examples import Example, examples_message
-from isthmus.client.search.results import SearchResult
+from isthmus.client.search.queries import Query, query_message
+from isthmus.client.search.results import BatchSearchResult, SearchResult
 from isthmus.client.search.where import Filter
 from isthmus.v1 import common_pb2, gateway_service_pb2
 
-__all__ = ["search"]
+__all__ = ["batch_search", "search"]
+
+_BATCH_QUERIES: Final = 256
+_BATCH_NEIGHBORS: Final = 25_600
+"""What one message may ask for: queries, and queries x `top_k`."""
 
 
 def search(
@@ -39,12 +48,8 @@ def search(
 ) -> Plan[SearchResult]:
     """Plan a search; raise ValueError when there is not exactly one query, or `group_by` is unknown."""
     check_one("a search", text=text, image=image, vector=vector, item_id=item_id, examples=examples)
-    if group_by not in (None, "pair_key"):
-        msg = f"group_by is {group_by!r}; it may be 'pair_key' or None"
-        raise ValueError(msg)
-    if top_k < 1:
-        msg = f"top_k is {top_k}; the least is 1"
-        raise ValueError(msg)
+    grouping = _grouping(group_by)
+    _check_top_k(top_k)
     number, revision = modality_number(modality), planner.revisions.least(collection, min_revision)
 
     def requests() -> Iterator[Message]:
@@ -54,7 +59,7 @@ def search(
             modality=number,
             min_revision=revision,
             filter=None if where is None else where.message,
-            group_by=common_pb2.GROUP_BY_UNSPECIFIED if group_by is None else common_pb2.GROUP_BY_PAIR_KEY,
+            group_by=grouping,
             collapse_above=collapse_above,
             mmr_lambda=mmr_lambda,
             page_token=page_token or "",
@@ -78,3 +83,65 @@ def search(
         timeout_s=planner.config.timeouts.call_s,
         reads_files=image is not None or any(example.image is not None for example in examples or ()),
     )
+
+
+def batch_search(
+    planner: Planner,
+    collection: str,
+    queries: Iterable[Query | str],
+    *,
+    modality: AnyModality,
+    where: Filter | None,
+    group_by: GroupBy | None,
+    collapse_above: float | None,
+    mmr_lambda: float | None,
+    top_k: int,
+    basic: bool,
+    min_revision: int | None,
+) -> Plan[BatchSearchResult]:
+    """Plan a batch of searches; raise ValueError when `group_by`, `modality` or `top_k` is none that there is."""
+    grouping, number = _grouping(group_by), modality_number(modality)
+    _check_top_k(top_k)
+    revision = planner.revisions.least(collection, min_revision)
+    most = min(planner.config.limits.chunk_max_count, _BATCH_QUERIES, max(1, _BATCH_NEIGHBORS // top_k))
+    sent: list[Chunk[gateway_service_pb2.SearchQuery]] = []
+
+    def requests() -> Iterator[Message]:
+        limits = replace(planner.config.limits, chunk_max_count=most)
+        for chunk in chunks(map(query_message, queries), limits=limits):
+            # Only positions and refusals are kept: the bytes of a sent message are free to go.
+            sent.append(replace(chunk, entries=()))
+            if chunk.entries:
+                yield gateway_service_pb2.BatchSearchItemsRequest(
+                    collection=collection,
+                    queries=chunk.entries,
+                    top_k=top_k,
+                    modality=number,
+                    min_revision=revision,
+                    filter=None if where is None else where.message,
+                    group_by=grouping,
+                    collapse_above=collapse_above,
+                    mmr_lambda=mmr_lambda,
+                    view=common_pb2.NEIGHBOR_VIEW_BASIC if basic else common_pb2.NEIGHBOR_VIEW_FULL,
+                )
+
+    return Plan(
+        method="BatchSearchItems",
+        requests=requests(),
+        decode=lambda answers: decode.batch_result(list(itertools.zip_longest(sent, answers))),
+        timeout_s=planner.config.timeouts.embed_s,
+        reads_files=True,
+    )
+
+
+def _grouping(group_by: GroupBy | None) -> common_pb2.GroupBy.ValueType:
+    if group_by not in (None, "pair_key"):
+        msg = f"group_by is {group_by!r}; it may be 'pair_key' or None"
+        raise ValueError(msg)
+    return common_pb2.GROUP_BY_UNSPECIFIED if group_by is None else common_pb2.GROUP_BY_PAIR_KEY
+
+
+def _check_top_k(top_k: int) -> None:
+    if top_k < 1:
+        msg = f"top_k is {top_k}; the least is 1"
+        raise ValueError(msg)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from isthmus.client.inputs import Modality
 from isthmus.client.items.results import StoredItem
-from isthmus.client.results import Calibration, Timings
+from isthmus.client.results import Calibration, ItemError, Timings
 
-__all__ = ["Neighbor", "SearchResult"]
+__all__ = ["BatchSearchResult", "Neighbor", "QueryResult", "SearchResult"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +55,35 @@ class SearchResult:
     """Where the time went."""
     next_page_token: str = ""
     """Asks for the next page; empty where there are no more answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryResult:
+    """The answers to one query of a batch."""
+
+    index: int
+    """Its position among all queries of the call, from 0."""
+    neighbors: tuple[Neighbor, ...]
+    """Best first."""
+    space: str
+    """Space that was searched."""
+    truncated: bool
+    """True when its text was cut to the model's context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSearchResult:
+    """The answers to many queries."""
+
+    results: tuple[QueryResult, ...]
+    """Of those that could be answered, in the order given."""
+    errors: tuple[ItemError, ...]
+    """One for each that could not."""
+    revision: int
+    """Oldest revision that was searched; 0 when no query could be asked."""
+    calibration: Calibration
+    """How scores of the two modalities were made comparable."""
+    degraded: tuple[str, ...]
+    """Optional parts that were left out, for example `cache`."""
+    timings: Timings
+    """Sums over the messages it took."""

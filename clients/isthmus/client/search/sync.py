@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from isthmus.client.calls import Calls
 from isthmus.client.inputs import AnyModality, GroupBy, ImageLike, SpacedVector
 from isthmus.client.search import plan
 from isthmus.client.search.examples import Example
-from isthmus.client.search.results import SearchResult
+from isthmus.client.search.queries import Query
+from isthmus.client.search.results import BatchSearchResult, SearchResult
 from isthmus.client.search.where import Filter
 
 __all__ = ["SearchCalls"]
@@ -82,6 +83,62 @@ class SearchCalls(Calls):
                 mmr_lambda=mmr_lambda,
                 top_k=top_k,
                 page_token=page_token,
+                min_revision=min_revision,
+            ),
+            timeout_s,
+        )
+
+    def batch_search(
+        self,
+        collection: str,
+        queries: Iterable[Query | str],
+        *,
+        modality: AnyModality = "any",
+        where: Filter | None = None,
+        group_by: GroupBy | None = None,
+        collapse_above: float | None = None,
+        mmr_lambda: float | None = None,
+        top_k: int = 10,
+        basic: bool = False,
+        min_revision: int | None = None,
+        timeout_s: float | None = None,
+    ) -> BatchSearchResult:
+        """Find the items nearest to each of many queries, in as few calls as they fit in.
+
+        Args:
+            collection: Where to look.
+            queries: Texts, images, vectors and items of the collection, in any mixture; a plain string is a text.
+                Messages hold up to 256, and up to 25,600 answers.
+            modality: What to answer with.
+            where: As of `search`.
+            group_by: As of `search`.
+            collapse_above: As of `search`.
+            mmr_lambda: As of `search`.
+            top_k: Neighbours wanted of each query, 1 to 1000.
+            basic: Tell of the answers' items only id, modality and pair key, which is quicker.
+            min_revision: Answer from at least this revision; None means the newest this client wrote.
+            timeout_s: Deadline of each message.
+
+        Returns:
+            Answers and errors by position: a bad query never fails its neighbours.
+
+        Raises:
+            IsthmusError: a call failed as a whole.
+            OSError: an image cannot be read.
+            ValueError: an argument is none that there is.
+        """
+        return self._run(
+            plan.batch_search(
+                self._planner,
+                collection,
+                queries,
+                modality=modality,
+                where=where,
+                group_by=group_by,
+                collapse_above=collapse_above,
+                mmr_lambda=mmr_lambda,
+                top_k=top_k,
+                basic=basic,
                 min_revision=min_revision,
             ),
             timeout_s,

@@ -92,6 +92,30 @@ TRUNCATION_REFUSE: Truncation.ValueType  # 2
 """Refuse the item with reason TEXT_TOO_LONG."""
 Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
 
+class _NeighborView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NeighborViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NeighborView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NEIGHBOR_VIEW_UNSPECIFIED: _NeighborView.ValueType  # 0
+    """Means FULL."""
+    NEIGHBOR_VIEW_FULL: _NeighborView.ValueType  # 1
+    """The item as it is stored, without embedding and thumbnail."""
+    NEIGHBOR_VIEW_BASIC: _NeighborView.ValueType  # 2
+    """Of the item only `id`, `modality` and `pair_key`, which is quicker where answers are many."""
+
+class NeighborView(_NeighborView, metaclass=_NeighborViewEnumTypeWrapper):
+    """What is told of a search answer."""
+
+NEIGHBOR_VIEW_UNSPECIFIED: NeighborView.ValueType  # 0
+"""Means FULL."""
+NEIGHBOR_VIEW_FULL: NeighborView.ValueType  # 1
+"""The item as it is stored, without embedding and thumbnail."""
+NEIGHBOR_VIEW_BASIC: NeighborView.ValueType  # 2
+"""Of the item only `id`, `modality` and `pair_key`, which is quicker where answers are many."""
+Global___NeighborView: _TypeAlias = NeighborView  # noqa: Y015
+
 class _ShadowState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

@@ -667,6 +667,201 @@ class SearchItemsResponse(_message.Message):
 Global___SearchItemsResponse: _TypeAlias = SearchItemsResponse  # noqa: Y015
 
 @_typing.final
+class SearchQuery(_message.Message):
+    """One query of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """A text of at most 32 KiB."""
+    image: _builtins.bytes
+    """A JPEG, PNG or WEBP file, limits as in `Input.image`."""
+    item_id: _builtins.str
+    """An item of the collection; it is left out of its own answers."""
+    @_builtins.property
+    def vector(self) -> Global___SpacedVector:
+        """A vector in the collection's raw space for its modality."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        image: _builtins.bytes = ...,
+        vector: Global___SpacedVector | None = ...,
+        item_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "item_id", b"item_id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "image", "vector", "item_id"]  # noqa: Y015
+    _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
+
+Global___SearchQuery: _TypeAlias = SearchQuery  # noqa: Y015
+
+@_typing.final
+class BatchSearchItemsRequest(_message.Message):
+    """Queries, and what they have in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    MODALITY_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
+    MMR_LAMBDA_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    top_k: _builtins.int
+    """Optional. Neighbours wanted of each query, 1 to 1000; unset means 10. Queries x `top_k` may be 25600 at most."""
+    modality: _common_pb2.Modality.ValueType
+    """Optional. Modality of the answers; unset means any."""
+    min_revision: _builtins.int
+    """Optional. Answer from at least this revision."""
+    group_by: _common_pb2.GroupBy.ValueType
+    """Optional. As in `SearchItemsRequest`."""
+    collapse_above: _builtins.float
+    """Optional. As in `SearchItemsRequest`, above 0 and at most 1; unset keeps near-duplicates."""
+    mmr_lambda: _builtins.float
+    """Optional. As in `SearchItemsRequest`, 0 to 1; unset orders answers by relevance alone."""
+    view: _common_pb2.NeighborView.ValueType
+    """Optional. What is told of each answer; unset means FULL."""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchQuery]:
+        """Required. The queries, of any kinds in any mixture. A maximum of 256."""
+
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Optional. As in `SearchItemsRequest`."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        queries: _abc.Iterable[Global___SearchQuery] | None = ...,
+        top_k: _builtins.int = ...,
+        modality: _common_pb2.Modality.ValueType = ...,
+        min_revision: _builtins.int = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        group_by: _common_pb2.GroupBy.ValueType = ...,
+        collapse_above: _builtins.float | None = ...,
+        mmr_lambda: _builtins.float | None = ...,
+        view: _common_pb2.NeighborView.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "filter", b"filter", "group_by", b"group_by", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "queries", b"queries", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
+    _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
+    _WhichOneofReturnType__mmr_lambda: _TypeAlias = _typing.Literal["mmr_lambda"]  # noqa: Y015
+    _WhichOneofArgType__mmr_lambda: _TypeAlias = _typing.Literal["_mmr_lambda", b"_mmr_lambda"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__collapse_above) -> _WhichOneofReturnType__collapse_above | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mmr_lambda) -> _WhichOneofReturnType__mmr_lambda | None: ...
+
+Global___BatchSearchItemsRequest: _TypeAlias = BatchSearchItemsRequest  # noqa: Y015
+
+@_typing.final
+class QueryResult(_message.Message):
+    """The answers to one query of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    NEIGHBORS_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Output only. Position of the query in the request, from 0."""
+    space: _builtins.str
+    """Output only. The space that was searched."""
+    truncated: _builtins.bool
+    """Output only. True when the query text was cut to the model's context."""
+    @_builtins.property
+    def neighbors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neighbor]:
+        """Output only. Best first. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        neighbors: _abc.Iterable[_common_pb2.Neighbor] | None = ...,
+        space: _builtins.str = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "neighbors", b"neighbors", "space", b"space", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryResult: _TypeAlias = QueryResult  # noqa: Y015
+
+@_typing.final
+class BatchSearchItemsResponse(_message.Message):
+    """The answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Output only. The revision that was searched; where queries of two modalities saw different ones, the older. 0 when no
+    query could be asked.
+    """
+    calibration: _common_pb2.CalibrationSource.ValueType
+    """Output only. How scores of the two modalities were made comparable."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryResult]:
+        """Output only. The queries that could be answered, in the order sent. A maximum of 256."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+        """Output only. An entry for each query that could not. A maximum of 256."""
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Optional parts that were left out, for example `cache`. A maximum of 8."""
+
+    @_builtins.property
+    def timings(self) -> _common_pb2.Timings:
+        """Output only. Where the time went, all queries together."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___QueryResult] | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        revision: _builtins.int = ...,
+        calibration: _common_pb2.CalibrationSource.ValueType = ...,
+        degraded: _abc.Iterable[_builtins.str] | None = ...,
+        timings: _common_pb2.Timings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "degraded", b"degraded", "errors", b"errors", "results", b"results", "revision", b"revision", "timings", b"timings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSearchItemsResponse: _TypeAlias = BatchSearchItemsResponse  # noqa: Y015
+
+@_typing.final
 class CreateCollectionRequest(_message.Message):
     """A collection to create."""
 

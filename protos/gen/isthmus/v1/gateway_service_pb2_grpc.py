@@ -60,6 +60,11 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.SearchItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.SearchItemsResponse.FromString,
                 _registered_method=True)
+        self.BatchSearchItems = channel.unary_unary(
+                '/isthmus.v1.GatewayService/BatchSearchItems',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.BatchSearchItemsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.BatchSearchItemsResponse.FromString,
+                _registered_method=True)
         self.CreateCollection = channel.unary_unary(
                 '/isthmus.v1.GatewayService/CreateCollection',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.CreateCollectionRequest.SerializeToString,
@@ -216,6 +221,14 @@ class GatewayServiceServicer(object):
 
     def SearchItems(self, request, context):
         """Find the items nearest to a text, an image, a vector or another item.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchSearchItems(self, request, context):
+        """Find the items nearest to each of many queries, as SearchItems does for one. A bad query is reported in `errors` and
+        never fails its neighbours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -419,6 +432,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.SearchItems,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.SearchItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.SearchItemsResponse.SerializeToString,
+            ),
+            'BatchSearchItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchSearchItems,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.BatchSearchItemsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.BatchSearchItemsResponse.SerializeToString,
             ),
             'CreateCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCollection,
@@ -677,6 +695,33 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/SearchItems',
             isthmus_dot_v1_dot_gateway__service__pb2.SearchItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.SearchItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchSearchItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/BatchSearchItems',
+            isthmus_dot_v1_dot_gateway__service__pb2.BatchSearchItemsRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.BatchSearchItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class GatewayServiceStub:
     """Get items by id."""
     SearchItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.SearchItemsRequest, _gateway_service_pb2.SearchItemsResponse]
     """Find the items nearest to a text, an image, a vector or another item."""
+    BatchSearchItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.BatchSearchItemsRequest, _gateway_service_pb2.BatchSearchItemsResponse]
+    """Find the items nearest to each of many queries, as SearchItems does for one. A bad query is reported in `errors` and
+    never fails its neighbours.
+    """
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.CreateCollectionRequest, _gateway_service_pb2.CreateCollectionResponse]
     """Create a collection."""
     GetCollection: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetCollectionRequest, _gateway_service_pb2.GetCollectionResponse]
@@ -112,6 +116,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Get items by id."""
     SearchItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.SearchItemsRequest, _gateway_service_pb2.SearchItemsResponse]  # type: ignore[assignment]
     """Find the items nearest to a text, an image, a vector or another item."""
+    BatchSearchItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.BatchSearchItemsRequest, _gateway_service_pb2.BatchSearchItemsResponse]  # type: ignore[assignment]
+    """Find the items nearest to each of many queries, as SearchItems does for one. A bad query is reported in `errors` and
+    never fails its neighbours.
+    """
     CreateCollection: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.CreateCollectionRequest, _gateway_service_pb2.CreateCollectionResponse]  # type: ignore[assignment]
     """Create a collection."""
     GetCollection: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetCollectionRequest, _gateway_service_pb2.GetCollectionResponse]  # type: ignore[assignment]
@@ -208,6 +216,16 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.SearchItemsResponse, _abc.Awaitable[_gateway_service_pb2.SearchItemsResponse]]:
         """Find the items nearest to a text, an image, a vector or another item."""
+
+    @_abc_1.abstractmethod
+    def BatchSearchItems(
+        self,
+        request: _gateway_service_pb2.BatchSearchItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.BatchSearchItemsResponse, _abc.Awaitable[_gateway_service_pb2.BatchSearchItemsResponse]]:
+        """Find the items nearest to each of many queries, as SearchItems does for one. A bad query is reported in `errors` and
+        never fails its neighbours.
+        """
 
     @_abc_1.abstractmethod
     def CreateCollection(

@@ -80,6 +80,8 @@ class SearchRequest(_message.Message):
     MMR_LAMBDA_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     EXPECTED_ORDER_FIELD_NUMBER: _builtins.int
+    OWN_IDS_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -102,6 +104,8 @@ class SearchRequest(_message.Message):
     """Optional. Leave out so many of the best, 0 to 10000; without `collapse_above` and `mmr_lambda` only."""
     expected_order: _builtins.bytes
     """Optional. `order` of the answer that this one continues; refused with CURSOR_EXPIRED where it is another by now."""
+    view: _common_pb2.NeighborView.ValueType
+    """Optional. What is told of each answer; unset means FULL."""
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
         """Required unless there are examples. Raw query vectors. A maximum of 256 rows."""
@@ -118,6 +122,12 @@ class SearchRequest(_message.Message):
     def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExampleVectors]:
         """Optional. What one query is made of, in place of `queries`: the weighted mean of the aligned unit vectors. A maximum
         of 64.
+        """
+
+    @_builtins.property
+    def own_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. As many as queries: id of the item that a query is, which is no answer to it; empty where it is none. Unset
+        means that no query is an item. A maximum of 256.
         """
 
     def __init__(
@@ -138,10 +148,12 @@ class SearchRequest(_message.Message):
         mmr_lambda: _builtins.float | None = ...,
         offset: _builtins.int = ...,
         expected_order: _builtins.bytes = ...,
+        own_ids: _abc.Iterable[_builtins.str] | None = ...,
+        view: _common_pb2.NeighborView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "queries", b"queries", "space", b"space", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "own_ids", b"own_ids", "queries", b"queries", "space", b"space", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015

@@ -26,6 +26,10 @@ TOP_K_MAX_COUNT: Final = 1_000
 """Neighbours of one query."""
 TOP_K_DEFAULT_COUNT: Final = 10
 """Neighbours of a query that does not say how many."""
+BATCH_QUERIES_MAX_COUNT: Final = 256
+"""Queries of one BatchSearchItems call."""
+BATCH_NEIGHBORS_MAX_COUNT: Final = 25_600
+"""Queries of one BatchSearchItems call x neighbours wanted of each."""
 EXAMPLES_MAX_COUNT: Final = 64
 """Examples of one query, and items that are left out of its answer."""
 EXAMPLE_WEIGHT_MAX: Final = 100.0

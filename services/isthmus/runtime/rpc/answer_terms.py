@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
@@ -10,9 +11,29 @@ from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT, PAGE_DEPTH_MAX_COUNT
 from isthmus.runtime.rpc.codec import unknown_enum
 from isthmus.v1 import common_pb2, gateway_service_pb2, index_search_service_pb2
 
-__all__ = ["answer_terms_of", "asked_terms_of", "set_answer_terms"]
+__all__ = ["answer_terms_of", "asked_terms_of", "is_basic", "set_answer_terms"]
 
-_Request: TypeAlias = index_search_service_pb2.SearchRequest | gateway_service_pb2.SearchItemsRequest
+_Asked: TypeAlias = gateway_service_pb2.SearchItemsRequest | gateway_service_pb2.BatchSearchItemsRequest
+_Request: TypeAlias = index_search_service_pb2.SearchRequest | _Asked
+
+_VIEWS: Final[Mapping[int, bool]] = {
+    common_pb2.NEIGHBOR_VIEW_UNSPECIFIED: False,
+    common_pb2.NEIGHBOR_VIEW_FULL: False,
+    common_pb2.NEIGHBOR_VIEW_BASIC: True,
+}
+
+
+def is_basic(view: int) -> bool:
+    """Return whether only id, modality and pair key are told of answers' items.
+
+    Raises:
+        InvalidArgumentError: UNKNOWN_ENUM_VALUE.
+    """
+    basic = _VIEWS.get(view)
+    if basic is None:
+        field = "view"
+        raise unknown_enum(field)
+    return basic
 
 
 def _is_grouped(value: int) -> bool:
@@ -44,7 +65,7 @@ def answer_terms_of(request: index_search_service_pb2.SearchRequest) -> AnswerTe
     )
 
 
-def asked_terms_of(request: gateway_service_pb2.SearchItemsRequest) -> AnswerTerms:
+def asked_terms_of(request: _Asked) -> AnswerTerms:
     """Return what the answers to a caller's request are to be made of.
 
     Raises:

@@ -139,9 +139,41 @@ class Items(Script):
                     shown.ClearField("thumbnail")
         return response
 
+    async def BatchSearchItems(self, request: gateway_service_pb2.BatchSearchItemsRequest, _context: Any) -> Any:
+        """Answer each query as a search by itself; the image `BROKEN_IMAGE` and blank texts are refused."""
+        await self._enter("BatchSearchItems", request)
+        response = gateway_service_pb2.BatchSearchItemsResponse()
+        for index, query in enumerate(request.queries):
+            content = query.image if query.HasField("image") else query.text.encode()
+            if content and (error := refusal(query.HasField("image"), content)):
+                response.errors.append(item_error(index, error))
+                continue
+            one = gateway_service_pb2.SearchItemsRequest(
+                collection=request.collection, top_k=request.top_k, modality=request.modality, group_by=request.group_by
+            )
+            kind = query.WhichOneof("query")
+            if kind == "vector":
+                one.vector.CopyFrom(query.vector)
+            elif kind is not None:
+                setattr(one, kind, getattr(query, kind))
+            if request.HasField("filter"):
+                one.filter.CopyFrom(request.filter)
+            try:
+                found = await self._answer(one)
+            except NotFoundError as error:
+                response.errors.append(item_error(index, error))
+                continue
+            response.results.add(index=index, neighbors=found.neighbors, space=found.space, truncated=found.truncated)
+            response.revision, response.calibration = found.revision, found.calibration
+            response.timings.total_micros += found.timings.total_micros
+        return response
+
     async def SearchItems(self, request: gateway_service_pb2.SearchItemsRequest, _context: Any) -> Any:
         """Rank by cosine everything that the filter holds for."""
         await self._enter("SearchItems", request)
+        return await self._answer(request)
+
+    async def _answer(self, request: gateway_service_pb2.SearchItemsRequest) -> gateway_service_pb2.SearchItemsResponse:
         collection = self._collection(request.collection)
         stored = self.items[request.collection]
         if request.HasField("text"):

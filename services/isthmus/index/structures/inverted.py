@@ -1,0 +1,159 @@
+"""Vectors in lists, of which a query looks into some: as bytes a component, or by a product quantizer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.index.structures.base import SHORTLIST_MIN_COUNT, Effort, Floats, Structure, raised, selector_of
+from isthmus.index.structures.coarse import Coarse
+from isthmus.index.structures.kinds import Kind
+
+__all__ = ["Inverted", "TrainedLists", "pq_bytes"]
+
+_faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
+
+_PQ_COMPONENTS: Final = 8
+"""Components that a byte stands for (Jegou, Douze and Schmid 2011, product quantization)."""
+_PQ_BITS: Final = 8
+_PQ_TRAINING_ROWS: Final = 65_536
+_PQ_CENTROIDS: Final = 2**_PQ_BITS
+_SHORTLISTS: Final = {Kind.IVF_SQ8: (1,), Kind.IVF_PQ: (1, 4, 16)}
+"""In units of SHORTLIST_MIN_COUNT."""
+_RESCORED_WORK: Final = 4.0
+"""Vectors in a list that take as long as scoring one exactly, which lies anywhere."""
+_ADD_ROWS: Final = 8_192
+
+
+def pq_bytes(dimension: int) -> int:
+    """Return the bytes of a vector of a product quantizer."""
+    return -(-dimension // _PQ_COMPONENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedLists:
+    """What segments of one modality share.
+
+    Attributes:
+        kind: IVF_SQ8 or IVF_PQ.
+        coarse: The lists.
+        quantizer: The same centroids as FAISS holds them; never changed.
+        encoder: The scalar or the product quantizer.
+    """
+
+    kind: Kind
+    coarse: Coarse
+    quantizer: Any
+    encoder: Any
+
+    @classmethod
+    def train(cls, kind: Kind, coarse: Coarse, rows: Floats) -> TrainedLists:
+        """Learn how vectors are rounded.
+
+        Args:
+            kind: IVF_SQ8 or IVF_PQ.
+            coarse: The lists.
+            rows: (n, d) float32, a sample of the vectors.
+        """
+        quantizer = _faiss.IndexFlatIP(_padded(coarse.centroids, kind).shape[1])
+        quantizer.add(_padded(coarse.centroids, kind))
+        if kind is Kind.IVF_SQ8:
+            encoder = _faiss.ScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_8bit)
+            encoder.train(np.ascontiguousarray(rows))
+        else:
+            rows = rows[np.random.default_rng(0).permutation(len(rows))[:_PQ_TRAINING_ROWS]]
+            rest = _padded(rows - coarse.centroids[coarse.assign(rows)], kind)
+            encoder = _faiss.ProductQuantizer(rest.shape[1], rest.shape[1] // _PQ_COMPONENTS, _PQ_BITS)
+            encoder.cp.min_points_per_centroid = 1
+            if len(rest) < _PQ_CENTROIDS:
+                rest = np.tile(rest, (-(-_PQ_CENTROIDS // len(rest)), 1))
+            encoder.train(np.ascontiguousarray(rest))
+        return cls(kind, coarse, quantizer, encoder)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of it."""
+        return self.coarse.nbytes + int(self.quantizer.ntotal * self.quantizer.d * 4)
+
+    def empty_index(self) -> Any:
+        """Return lists with nothing in them."""
+        arguments = (self.quantizer, self.quantizer.d, self.coarse.count)
+        if self.kind is Kind.IVF_SQ8:
+            index = _faiss.IndexIVFScalarQuantizer(
+                *arguments, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT, False
+            )
+            index.sq = self.encoder
+        else:
+            index = _faiss.IndexIVFPQ(*arguments, self.encoder.M, _PQ_BITS, faiss.METRIC_INNER_PRODUCT)
+            index.pq = self.encoder
+        index.own_fields = False
+        index.is_trained = True
+        return index
+
+
+class Inverted(Structure):
+    """Lists of codes.
+
+    Args:
+        trained: What they share with others.
+        vectors: (n, d) float32.
+    """
+
+    def __init__(self, trained: TrainedLists, vectors: Floats) -> None:
+        self.kind = trained.kind
+        self.rows = len(vectors)
+        self._trained = trained
+        self._coarse = trained.coarse
+        self._index = trained.empty_index()
+        for start in range(0, self.rows, _ADD_ROWS):
+            part = vectors[start : start + _ADD_ROWS]
+            lists, rows = self._coarse.assign(part), _padded(part, self.kind)
+            numbers = np.arange(start, start + len(part), dtype=np.int64)
+            self._index.add_core(len(part), *map(_faiss.swig_ptr, (rows, numbers, lists)))
+
+    @property
+    def nbytes(self) -> int:
+        """Its codes and row numbers."""
+        return int(self.rows * (self._index.code_size + 8))
+
+    def candidates(
+        self, queries: Floats, count: int, *, probes: int, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        """Return the rows that seem best of those in the lists whose routes are."""
+        count, probes = min(count, self.rows), min(max(probes, 1), self._coarse.count)
+        lists = self._coarse.probe(queries, probes)
+        shared = np.zeros(lists.shape, dtype=np.float32)
+        if self.kind is Kind.IVF_PQ:
+            # A code says how a vector differs from its list's centroid; what a query has in common with that is added.
+            shared = np.einsum("nd,npd->np", queries, self._coarse.centroids[lists], dtype=np.float32)
+        asked = _padded(queries, self.kind)
+        scores, rows = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+        selector = None if allowed is None else selector_of(allowed)
+        params = _faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        pointers = [_faiss.swig_ptr(array) for array in (asked, lists, shared, scores, rows)]
+        self._index.search_preassigned_c(len(asked), pointers[0], count, *pointers[1:], False, params)
+        return rows
+
+    def work(self, probes: int) -> float:
+        """The share of the lists that is looked into."""
+        return self.rows * min(1.0, probes / self._coarse.count)
+
+    def efforts(self) -> Iterator[Effort]:
+        """Yield more and more lists with shortlists of several lengths, by what they cost."""
+        efforts = [
+            Effort(probes, factor * SHORTLIST_MIN_COUNT)
+            for probes, factor in itertools.product(raised(self._coarse.count), _SHORTLISTS[self.kind])
+        ]
+        yield from sorted(efforts, key=lambda effort: self.work(effort.probes) + _RESCORED_WORK * effort.shortlist)
+
+
+def _padded(rows: Floats, kind: Kind) -> Floats:
+    """Return rows, for a product quantizer with zeros up to a whole number of bytes."""
+    missing = -rows.shape[1] % _PQ_COMPONENTS if kind is Kind.IVF_PQ else 0
+    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, missing))) if missing else rows)

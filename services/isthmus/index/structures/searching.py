@@ -1,0 +1,118 @@
+"""Ask a structure for candidates and score them exactly, or say that all vectors had better be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.index import flat
+from isthmus.index.structures.base import Effort, Floats, Structure
+
+__all__ = ["DEPTH_MAX_COUNT", "Arranged"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """A number of answers up to which all are chosen from the same candidates, so that pages fit together.
+
+    Attributes:
+        count: Answers.
+        probes: In units of the structure's own effort.
+        shortlist: Likewise.
+    """
+
+    count: int
+    probes: int
+    shortlist: int
+
+
+_DEPTHS: Final = (_Depth(64, 1, 1), _Depth(256, 2, 4), _Depth(1_280, 4, 16))
+DEPTH_MAX_COUNT: Final = _DEPTHS[-1].count
+"""Answers beyond which all vectors are asked."""
+_SELECTED_WORK: Final = 2.0
+"""Comparisons with chosen vectors by themselves that take as long as one with a code that passed a selector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """A structure and how hard it is searched. Immutable.
+
+    Attributes:
+        structure: Of a segment.
+        effort: What meets the wanted recall without a filter.
+    """
+
+    structure: Structure
+    effort: Effort
+
+    def search(
+        self,
+        vectors: Floats,
+        queries: Floats,
+        count: int,
+        *,
+        allowed: NDArray[np.bool_] | None = None,
+        allowed_count: int | None = None,
+    ) -> flat.Found | None:
+        """Search the rows that are allowed.
+
+        Where a share s of the rows is allowed, a query looks into 1/s as many lists, or keeps as many candidates: those
+        that are allowed are then as many as without a filter. Where that is no less work than scoring all that are
+        allowed, it is left to the caller.
+
+        Args:
+            vectors: (n, d) float32, those that the structure was made of; candidates are scored by them.
+            queries: (m, d) float32.
+            count: Neighbours wanted.
+            allowed: (n,) which rows may be returned; None means all.
+            allowed_count: How many are allowed.
+
+        Returns:
+            Exact scores and rows, best first, (m, k), k less than `count` only where there are no more; None where all
+            vectors had better be asked.
+        """
+        rows = self.structure.rows
+        left = rows if allowed is None else int(allowed.sum()) if allowed_count is None else allowed_count
+        depth = next((depth for depth in _DEPTHS if count <= depth.count), None)
+        if depth is None or count > left // 2:
+            return None
+        probes = self.effort.probes * depth.probes
+        if self.structure.needs_probes_of_depth:
+            probes = max(probes, depth.count)
+        shortlist = self.effort.shortlist * depth.shortlist
+        if left < rows:
+            probes = int(np.ceil(probes * rows / left))
+            if self.structure.work(probes) * left / rows * _SELECTED_WORK + shortlist >= left:
+                return None
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        found = self.structure.candidates(queries, shortlist, probes=probes, allowed=allowed)
+        return _scored(vectors, queries, found, min(count, left), allowed)
+
+    def with_effort(self, effort: Effort) -> Arranged:
+        """Return the same structure, searched otherwise."""
+        return replace(self, effort=effort)
+
+
+def _scored(
+    vectors: Floats, queries: Floats, found: NDArray[np.int64], count: int, allowed: NDArray[np.bool_] | None
+) -> flat.Found:
+    """Score candidates exactly; a query that has too few of them is asked of all vectors."""
+    is_there = found >= 0
+    scores = flat.inner_products(queries, vectors, np.where(is_there, found, 0))
+    scores[~is_there] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
+    short = np.flatnonzero(is_there.sum(axis=1) < count)
+    if not len(short):
+        return scores, rows
+    among = None if allowed is None else np.flatnonzero(allowed)
+    again = flat.exactly(vectors, np.ascontiguousarray(queries[short]), count, rows=among)
+    if scores.shape[1] < count:
+        missing = count - scores.shape[1]
+        scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+        rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+    scores[short], rows[short] = again
+    return scores, rows
