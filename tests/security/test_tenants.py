@@ -18,6 +18,7 @@ from isthmus.core.modality import Modality
 from isthmus.gateway.cache_key import CacheKeys
 from isthmus.gateway.domain import EncoderInfo
 from isthmus.v1 import gateway_service_pb2 as pb
+from isthmus.v1 import importing_pb2
 from tests.security.edge import KEYS, any_call, key_line, write_keys
 from tests.unit.gateway.dummy_encoder import DummyEncoder
 from tests.unit.gateway.mesh import GatewayMesh, gateway_mesh
@@ -73,6 +74,12 @@ def _requests(collection: str) -> dict[str, Message]:
         "ListProposals": pb.ListProposalsRequest(collection=collection),
         "DismissProposal": pb.DismissProposalRequest(collection=collection, proposal="0" * 16, request_id="r7"),
         "ProposeLinks": pb.ProposeLinksRequest(collection=collection),
+        "ImportFiles": pb.ImportFilesRequest(
+            collection=collection,
+            folder="job",
+            files=[importing_pb2.ImportFile(name="block", digest=bytes(32))],
+            request_id="r8",
+        ),
         "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }
 

@@ -37,6 +37,7 @@ from isthmus.client.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from isthmus.client.importing.results import ImportedFile, ImportFile, ImportResult
 from isthmus.client.inputs import (
     AnyModality,
     AttributeValue,
@@ -121,6 +122,9 @@ __all__ = [
     "GroupBy",
     "GuardLimits",
     "ImageLike",
+    "ImportFile",
+    "ImportResult",
+    "ImportedFile",
     "Impostor",
     "Input",
     "InternalError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from isthmus.client.aligners.aio import AsyncAlignerCalls
 from isthmus.client.collections.aio import AsyncCollectionCalls
 from isthmus.client.embed.aio import AsyncEmbedCalls
+from isthmus.client.importing.aio import AsyncImportCalls
 from isthmus.client.items.aio import AsyncItemCalls
 from isthmus.client.judging.aio import AsyncJudgingCalls
 from isthmus.client.linking.aio import AsyncLinkCalls
@@ -26,6 +27,7 @@ class AsyncClient(
     AsyncAlignerCalls,
     AsyncWatchCalls,
     AsyncLinkCalls,
+    AsyncImportCalls,
     AsyncMeshCalls,
 ):
     """Talk to a mesh from one event loop. Files are read, and arrays compressed, in a thread.

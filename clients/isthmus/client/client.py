@@ -5,6 +5,7 @@ from __future__ import annotations
 from isthmus.client.aligners.sync import AlignerCalls
 from isthmus.client.collections.sync import CollectionCalls
 from isthmus.client.embed.sync import EmbedCalls
+from isthmus.client.importing.sync import ImportCalls
 from isthmus.client.items.sync import ItemCalls
 from isthmus.client.judging.sync import JudgingCalls
 from isthmus.client.linking.sync import LinkCalls
@@ -26,6 +27,7 @@ class Client(
     AlignerCalls,
     WatchCalls,
     LinkCalls,
+    ImportCalls,
     MeshCalls,
 ):
     """Talk to a mesh. Safe to share between threads.

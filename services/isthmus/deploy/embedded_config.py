@@ -25,6 +25,8 @@ class EmbeddedConfig(ProcessConfig):
     """A Ray cluster to join, `HOST:PORT` or `auto`; unset starts a local one. Its nodes see the same data directory."""
     data_dir: Path = Path("isthmus-data")
     """Where collections, aligners, converted weights and sockets lie; made when absent."""
+    import_dir: Path | None = None
+    """Where the writer takes files of rows from, and from nowhere else; unset means `import` in the data directory."""
     host: str = Field(default="127.0.0.1", pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)$")
     """Where the gateway listens: a name or an address, IPv6 in brackets. Beyond loopback it needs TLS and keys."""
     port: int = Field(default=7480, ge=0, le=65_535)
@@ -55,6 +57,11 @@ class EmbeddedConfig(ProcessConfig):
     """Address that /metrics listens on."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
+
+    @property
+    def imports_from(self) -> Path:
+        """Return the import folder."""
+        return self.data_dir / "import" if self.import_dir is None else self.import_dir
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

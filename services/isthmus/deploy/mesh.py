@@ -51,7 +51,9 @@ def back_services(config: EmbeddedConfig, addresses: MeshAddresses) -> Iterator[
     """Yield each service behind the gateway with its address, in the order they start."""
     cache_dir = config.data_dir / "cache"
     store_dir = config.data_dir / "store"
-    writer = IndexConfig.load(role="writer", listen=addresses.index_writer, store_dir=store_dir)
+    writer = IndexConfig.load(
+        role="writer", listen=addresses.index_writer, store_dir=store_dir, import_dir=config.imports_from
+    )
     yield build_index(writer), addresses.index_writer
     searcher = IndexConfig.load(
         role="searcher", listen=addresses.index_search, store_dir=store_dir, writer_address=addresses.index_writer

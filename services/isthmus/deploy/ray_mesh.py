@@ -31,6 +31,7 @@ def serve_settings(config: EmbeddedConfig) -> ServeSettings:
     chosen |= {
         "store": str(data_dir / "store"),
         "aligners_dir": str(data_dir / "aligners"),
+        "import_dir": str(config.imports_from.resolve()),
         "cache_dir": str(data_dir / "cache"),
         "allow_download": config.allow_download,
         "log_level": config.log_level,

@@ -138,6 +138,8 @@ def _arguments(name: str, application: ApplicationSettings, settings: ServeSetti
         if name == "index_writer":
             # An upgrade of the cluster runs two of them for minutes: the one that callers do not reach yet must wait.
             arguments["claim"] = "first_call"
+            if settings.import_dir is not None:
+                arguments["import_dir"] = settings.import_dir
             # A leaving replica ends once its calls have, and nothing tells it that it leaves.
             arguments["announce_max_s"] = _ANNOUNCE_MAX_S
         else:

@@ -165,6 +165,8 @@ class ServeSettings(ProcessConfig):
 
     store: str = "isthmus-data/store"
     """Where collections lie, for the writer and all searchers."""
+    import_dir: str | None = None
+    """Where the writer takes files of rows from: a folder, or a place in the object store; unset imports nothing."""
     aligners_dir: str = "isthmus-data/aligners"
     """Where aligners lie."""
     cache_dir: str | None = None

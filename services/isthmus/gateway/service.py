@@ -16,6 +16,7 @@ from isthmus.gateway.assembly import Gateway
 from isthmus.gateway.batch_calls import BatchCalls
 from isthmus.gateway.collections import NewCollection, SpaceChoice
 from isthmus.gateway.config import GatewayConfig
+from isthmus.gateway.import_calls import ImportCalls
 from isthmus.gateway.judging_calls import JudgingCalls
 from isthmus.gateway.link_calls import LinkCalls
 from isthmus.gateway.matching_calls import MatchingCalls
@@ -58,7 +59,7 @@ def _micros_since(started_s: float) -> int:
     return int((time.monotonic() - started_s) * 1e6)
 
 
-class GatewayServicer(AlignerCalls, BatchCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls):
+class GatewayServicer(AlignerCalls, BatchCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls, ImportCalls):
     """Checks requests, asks the engine, packs answers.
 
     Args:

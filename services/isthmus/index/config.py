@@ -32,6 +32,9 @@ class IndexConfig(CallerConfig):
     """Of an object store that speaks S3 and is not AWS; unset leaves it to AWS_ENDPOINT_URL."""
     store_region: str = ""
     """Of the bucket; unset leaves it to AWS_REGION."""
+    import_dir: Location | None = None
+    """Where a writer takes files of rows from, and from nowhere else: a folder, or a place in an object store that the
+    store's endpoint and region reach; unset imports nothing."""
     durability: Literal["power", "process"] = "power"
     """What an acknowledgement survives: `power` syncs every new file and its folder first; `process` leaves that to
     the operating system and survives the death of the process only."""

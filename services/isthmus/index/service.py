@@ -13,6 +13,8 @@ import grpc
 from isthmus.index import wire
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
+from isthmus.index.import_wire import import_message
+from isthmus.index.importing import ImportFile
 from isthmus.index.model import CollectionSettings, NotesWanted, SearchResult
 from isthmus.index.news_stream import WriterNews, news_message
 from isthmus.index.pair_rows import PairSampling
@@ -121,6 +123,19 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
             unchanged_count=result.unchanged_count,
             errors=[item_error(failure.index, failure.error) for failure in result.failures],
         )
+
+    async def ImportFiles(
+        self, request: index_writer_service_pb2.IndexWriterServiceImportFilesRequest, _context: _Context
+    ) -> index_writer_service_pb2.IndexWriterServiceImportFilesResponse:
+        """Store files of rows."""
+        outcome = await self._engine.import_files(
+            context.current().tenant,
+            request.collection,
+            folder=request.folder,
+            files=[ImportFile(file.name, file.digest) for file in request.files],
+            request_id=request.request_id,
+        )
+        return import_message(outcome)
 
     async def DeleteItems(
         self, request: index_writer_service_pb2.IndexWriterServiceDeleteItemsRequest, _context: _Context

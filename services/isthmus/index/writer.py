@@ -15,10 +15,12 @@ from isthmus.index.events import Answer, Event, Op, pack_aligner
 from isthmus.index.group_commit import GroupCommitter
 from isthmus.index.history import PromotionHistory
 from isthmus.index.holdings import Holdings
+from isthmus.index.importing import ImportFile, ImportFolder, ImportOutcome, check_import, prepare_import
 from isthmus.index.model import (
     AlignerFiles,
     CollectionInfo,
     CollectionSettings,
+    ItemFailure,
     NewItem,
     SpacedVectors,
     StoredDigest,
@@ -29,7 +31,7 @@ from isthmus.index.news import News
 from isthmus.index.promotion import PromotionTerms, check_promotion
 from isthmus.index.store_errors import store_errors
 from isthmus.index.writer_lock import WriterLock
-from isthmus.runtime.base.errors import UnavailableError
+from isthmus.runtime.base.errors import IsthmusError, UnavailableError
 from isthmus.runtime.base.limits import UPSERT_MAX_COUNT
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.names import check_count, check_name, check_request_id
@@ -52,6 +54,7 @@ class WriterEngine:
         self._config = config
         self._lock = WriterLock(config.store_dir) if isinstance(config.store_dir, Path) else None
         self._holdings = Holdings(config)
+        self._imports = ImportFolder(config.import_dir, config.object_store)
         self._ready = False
 
     async def start(self) -> None:
@@ -185,13 +188,48 @@ class WriterEngine:
             lambda: prepare_upsert(items, vectors, settings=settings, request_id=request_id)
         )
         answer = await collection.submit(mutation)
-        return UpsertResult(
-            revision=answer.revision,
-            created_count=answer.created_count,
-            updated_count=answer.updated_count,
-            unchanged_count=answer.unchanged_count,
-            failures=failures,
-        )
+        return _upsert_result(answer, failures)
+
+    async def import_files(
+        self, tenant: str, name: str, *, folder: str, files: Sequence[ImportFile], request_id: str
+    ) -> ImportOutcome:
+        """Store files of rows from the import folder, in order, each as one mutation; they are durable on return.
+
+        A file that is refused as a whole does not harm its neighbours.
+
+        Args:
+            tenant: Whose collection it is, and whose part of the import folder is read.
+            name: Its name.
+            folder: In that part.
+            files: At most 16.
+            request_id: Names the mutation; the same file under the same id again is answered alike and applied once.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            InvalidArgumentError: the request as a whole is wrong.
+            ResourceExhaustedError: BATCH_TOO_LARGE, QUEUE_FULL, DISK_FULL.
+            UnavailableError: BACKEND_UNAVAILABLE; the store refused, or the import folder cannot be read.
+        """
+        collection = await self._collection(tenant, name)
+        check_import(folder, files, request_id)
+        outcome = ImportOutcome({}, {})
+        for index, file in enumerate(files):
+            try:
+                mutation, failures = await self.offload(
+                    lambda file=file: prepare_import(  # type: ignore[misc]
+                        self._imports.read(tenant, folder, file.name),
+                        file,
+                        settings=collection.state.settings,
+                        request_id=request_id,
+                    )
+                )
+            except UnavailableError:
+                raise
+            except IsthmusError as error:
+                outcome.refused[index] = error
+                continue
+            outcome.stored[index] = _upsert_result(await collection.submit(mutation), failures)
+        return outcome
 
     async def delete(self, tenant: str, name: str, *, ids: Sequence[str], request_id: str) -> tuple[int, int]:
         """Delete items; they are gone for good when this returns.
@@ -339,3 +377,13 @@ class WriterEngine:
     async def _collection(self, tenant: str, name: str) -> GroupCommitter:
         self._check_ready()
         return await self._holdings.collection(tenant, name)
+
+
+def _upsert_result(answer: Answer, failures: tuple[ItemFailure, ...]) -> UpsertResult:
+    return UpsertResult(
+        revision=answer.revision,
+        created_count=answer.created_count,
+        updated_count=answer.updated_count,
+        unchanged_count=answer.unchanged_count,
+        failures=failures,
+    )

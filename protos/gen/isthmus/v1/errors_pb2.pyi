@@ -138,6 +138,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 57
     """The collection has changed since the page before; search again without a token."""
+    ERROR_REASON_IMPORT_DISABLED: _ErrorReason.ValueType  # 70
+    """The writer has no import folder, so no files can be imported."""
+    ERROR_REASON_IMPORT_FILE_NOT_FOUND: _ErrorReason.ValueType  # 71
+    """The import folder has no such file for this tenant."""
+    ERROR_REASON_IMPORT_FILE_DAMAGED: _ErrorReason.ValueType  # 72
+    """The file does not match its digest, or is no file of rows."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -260,4 +266,10 @@ ERROR_REASON_NOTHING_TO_LINK: ErrorReason.ValueType  # 56
 """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 57
 """The collection has changed since the page before; search again without a token."""
+ERROR_REASON_IMPORT_DISABLED: ErrorReason.ValueType  # 70
+"""The writer has no import folder, so no files can be imported."""
+ERROR_REASON_IMPORT_FILE_NOT_FOUND: ErrorReason.ValueType  # 71
+"""The import folder has no such file for this tenant."""
+ERROR_REASON_IMPORT_FILE_DAMAGED: ErrorReason.ValueType  # 72
+"""The file does not match its digest, or is no file of rows."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

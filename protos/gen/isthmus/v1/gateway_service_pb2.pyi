@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
+from isthmus.v1 import importing_pb2 as _importing_pb2
 from isthmus.v1 import linking_pb2 as _linking_pb2
 from isthmus.v1 import matching_pb2 as _matching_pb2
 from isthmus.v1 import watch_pb2 as _watch_pb2
@@ -2528,3 +2529,71 @@ class AuditPairsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditPairsResponse: _TypeAlias = AuditPairsResponse  # noqa: Y015
+
+@_typing.final
+class ImportFilesRequest(_message.Message):
+    """Files to store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    folder: _builtins.str
+    """Required. Folder of the files below the tenant's own in the writer's import folder,
+    `^[a-z0-9][a-z0-9_-]{0,62}$`.
+    """
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same file under the same id again is applied once."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_importing_pb2.ImportFile]:
+        """Required. Files of at most 4096 rows and 64 MiB each. A maximum of 16."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        folder: _builtins.str = ...,
+        files: _abc.Iterable[_importing_pb2.ImportFile] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "files", b"files", "folder", b"folder", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportFilesRequest: _TypeAlias = ImportFilesRequest  # noqa: Y015
+
+@_typing.final
+class ImportFilesResponse(_message.Message):
+    """What was stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_importing_pb2.ImportedFile]:
+        """Output only. An entry for each file that was stored. A maximum of 16."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+        """Output only. An entry for each file that was refused as a whole. A maximum of 16."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_importing_pb2.ImportedFile] | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportFilesResponse: _TypeAlias = ImportFilesResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.UpsertItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.UpsertItemsResponse.FromString,
                 _registered_method=True)
+        self.ImportFiles = channel.unary_unary(
+                '/isthmus.v1.GatewayService/ImportFiles',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ImportFilesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ImportFilesResponse.FromString,
+                _registered_method=True)
         self.DeleteItems = channel.unary_unary(
                 '/isthmus.v1.GatewayService/DeleteItems',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsRequest.SerializeToString,
@@ -200,6 +205,14 @@ class GatewayServiceServicer(object):
 
     def UpsertItems(self, request_iterator, context):
         """Store items. Each request is one mutation and is answered by one acknowledgement, in order, once it is durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportFiles(self, request, context):
+        """Store files of rows that a bulk job has laid into the writer's import folder. Each is one mutation; a file that is
+        damaged or not there is reported in `errors` and never fails its neighbours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -418,6 +431,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.UpsertItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.UpsertItemsResponse.SerializeToString,
             ),
+            'ImportFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportFiles,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ImportFilesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ImportFilesResponse.SerializeToString,
+            ),
             'DeleteItems': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteItems,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsRequest.FromString,
@@ -614,6 +632,33 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/UpsertItems',
             isthmus_dot_v1_dot_gateway__service__pb2.UpsertItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.UpsertItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/ImportFiles',
+            isthmus_dot_v1_dot_gateway__service__pb2.ImportFilesRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.ImportFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class GatewayServiceStub:
     """Embed images and texts. A bad input is reported in `errors` and never fails its neighbours."""
     UpsertItems: _grpc.StreamStreamMultiCallable[_gateway_service_pb2.UpsertItemsRequest, _gateway_service_pb2.UpsertItemsResponse]
     """Store items. Each request is one mutation and is answered by one acknowledgement, in order, once it is durable."""
+    ImportFiles: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ImportFilesRequest, _gateway_service_pb2.ImportFilesResponse]
+    """Store files of rows that a bulk job has laid into the writer's import folder. Each is one mutation; a file that is
+    damaged or not there is reported in `errors` and never fails its neighbours.
+    """
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteItemsRequest, _gateway_service_pb2.DeleteItemsResponse]
     """Delete items."""
     GetItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetItemsRequest, _gateway_service_pb2.GetItemsResponse]
@@ -110,6 +114,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Embed images and texts. A bad input is reported in `errors` and never fails its neighbours."""
     UpsertItems: _aio.StreamStreamMultiCallable[_gateway_service_pb2.UpsertItemsRequest, _gateway_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
     """Store items. Each request is one mutation and is answered by one acknowledgement, in order, once it is durable."""
+    ImportFiles: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ImportFilesRequest, _gateway_service_pb2.ImportFilesResponse]  # type: ignore[assignment]
+    """Store files of rows that a bulk job has laid into the writer's import folder. Each is one mutation; a file that is
+    damaged or not there is reported in `errors` and never fails its neighbours.
+    """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteItemsRequest, _gateway_service_pb2.DeleteItemsResponse]  # type: ignore[assignment]
     """Delete items."""
     GetItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetItemsRequest, _gateway_service_pb2.GetItemsResponse]  # type: ignore[assignment]
@@ -192,6 +200,16 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.UpsertItemsResponse], _abc.AsyncIterator[_gateway_service_pb2.UpsertItemsResponse]]:
         """Store items. Each request is one mutation and is answered by one acknowledgement, in order, once it is durable."""
+
+    @_abc_1.abstractmethod
+    def ImportFiles(
+        self,
+        request: _gateway_service_pb2.ImportFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.ImportFilesResponse, _abc.Awaitable[_gateway_service_pb2.ImportFilesResponse]]:
+        """Store files of rows that a bulk job has laid into the writer's import folder. Each is one mutation; a file that is
+        damaged or not there is reported in `errors` and never fails its neighbours.
+        """
 
     @_abc_1.abstractmethod
     def DeleteItems(

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import common_pb2 as _common_pb2
+from isthmus.v1 import importing_pb2 as _importing_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -855,3 +856,71 @@ class WatchRevisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchRevisionsResponse: _TypeAlias = WatchRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceImportFilesRequest(_message.Message):
+    """Files to store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    folder: _builtins.str
+    """Required. Folder of the files below the tenant's own in the writer's import folder,
+    `^[a-z0-9][a-z0-9_-]{0,62}$`.
+    """
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same file under the same id again is applied once."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_importing_pb2.ImportFile]:
+        """Required. Files of at most 4096 rows and 64 MiB each. A maximum of 16."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        folder: _builtins.str = ...,
+        files: _abc.Iterable[_importing_pb2.ImportFile] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "files", b"files", "folder", b"folder", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceImportFilesRequest: _TypeAlias = IndexWriterServiceImportFilesRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceImportFilesResponse(_message.Message):
+    """What was stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_importing_pb2.ImportedFile]:
+        """Output only. An entry for each file that was stored. A maximum of 16."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+        """Output only. An entry for each file that was refused as a whole. A maximum of 16."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_importing_pb2.ImportedFile] | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceImportFilesResponse: _TypeAlias = IndexWriterServiceImportFilesResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class IndexWriterServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceUpsertItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceUpsertItemsResponse.FromString,
                 _registered_method=True)
+        self.ImportFiles = channel.unary_unary(
+                '/isthmus.v1.IndexWriterService/ImportFiles',
+                request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceImportFilesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceImportFilesResponse.FromString,
+                _registered_method=True)
         self.DeleteItems = channel.unary_unary(
                 '/isthmus.v1.IndexWriterService/DeleteItems',
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceDeleteItemsRequest.SerializeToString,
@@ -131,6 +136,13 @@ class IndexWriterServiceServicer(object):
 
     def UpsertItems(self, request, context):
         """Insert or replace items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportFiles(self, request, context):
+        """Store files of rows that lie in the writer's import folder. Each file is applied as a whole, at one revision.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +225,11 @@ def add_IndexWriterServiceServicer_to_server(servicer, server):
                     servicer.UpsertItems,
                     request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceUpsertItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceUpsertItemsResponse.SerializeToString,
+            ),
+            'ImportFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportFiles,
+                    request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceImportFilesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceImportFilesResponse.SerializeToString,
             ),
             'DeleteItems': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteItems,
@@ -386,6 +403,33 @@ class IndexWriterService(object):
             '/isthmus.v1.IndexWriterService/UpsertItems',
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceUpsertItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceUpsertItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexWriterService/ImportFiles',
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceImportFilesRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceImportFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class IndexWriterServiceStub:
     """Get one collection."""
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceUpsertItemsRequest, _index_writer_service_pb2.IndexWriterServiceUpsertItemsResponse]
     """Insert or replace items."""
+    ImportFiles: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceImportFilesRequest, _index_writer_service_pb2.IndexWriterServiceImportFilesResponse]
+    """Store files of rows that lie in the writer's import folder. Each file is applied as a whole, at one revision."""
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteItemsRequest, _index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse]
     """Delete items."""
     LookupItems: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceLookupItemsRequest, _index_writer_service_pb2.IndexWriterServiceLookupItemsResponse]
@@ -75,6 +77,8 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Get one collection."""
     UpsertItems: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceUpsertItemsRequest, _index_writer_service_pb2.IndexWriterServiceUpsertItemsResponse]  # type: ignore[assignment]
     """Insert or replace items."""
+    ImportFiles: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceImportFilesRequest, _index_writer_service_pb2.IndexWriterServiceImportFilesResponse]  # type: ignore[assignment]
+    """Store files of rows that lie in the writer's import folder. Each file is applied as a whole, at one revision."""
     DeleteItems: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteItemsRequest, _index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse]  # type: ignore[assignment]
     """Delete items."""
     LookupItems: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceLookupItemsRequest, _index_writer_service_pb2.IndexWriterServiceLookupItemsResponse]  # type: ignore[assignment]
@@ -134,6 +138,14 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceUpsertItemsResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceUpsertItemsResponse]]:
         """Insert or replace items."""
+
+    @_abc_1.abstractmethod
+    def ImportFiles(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceImportFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceImportFilesResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceImportFilesResponse]]:
+        """Store files of rows that lie in the writer's import folder. Each file is applied as a whole, at one revision."""
 
     @_abc_1.abstractmethod
     def DeleteItems(

@@ -22,6 +22,12 @@ AUDIT_DEFAULT_COUNT: Final = 100
 """Pairs that an AuditPairs call lists which does not say how many."""
 UPSERT_MAX_COUNT: Final = 1_000
 """Items of one upsert, delete, get or look-up request."""
+IMPORT_FILES_MAX_COUNT: Final = 16
+"""Files of one import."""
+IMPORT_FILE_MAX_ROWS: Final = 4_096
+"""Rows of one file that is imported: they are one mutation."""
+IMPORT_FILE_MAX_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of one file that is imported."""
 TOP_K_MAX_COUNT: Final = 1_000
 """Neighbours of one query."""
 TOP_K_DEFAULT_COUNT: Final = 10
