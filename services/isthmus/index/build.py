@@ -97,8 +97,9 @@ def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) ->
     Raises:
         DataLossError: STORE_DAMAGED.
     """
-    events = view.since(snapshot.revision, known_fragment_ids=snapshot.view.fragment_ids)
-    if not events.num_rows:
+    news = view.since(snapshot.revision, known_fragment_ids=snapshot.view.fragment_ids)
+    events = news.events
+    if not events.num_rows and news.heads is None:
         return replace(snapshot, view=view)
     ops = events["op"].to_numpy()
     if not is_shadow and (ops == Op.SETTINGS).any():
@@ -109,6 +110,14 @@ def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) ->
     segments = {
         modality: [part.without(part.find(ids)) for part in parts] for modality, parts in snapshot.segments.items()
     }
+    revision = int(events["revision"].to_numpy().max(initial=snapshot.revision))
+    if news.heads is not None:
+        # Deletions may have been folded away, so what is gone shows by its absence.
+        revision = news.heads.revision
+        segments = {
+            modality: [part.without(_not_among(part, news.heads.item_rows)) for part in parts]
+            for modality, parts in segments.items()
+        }
     places = np.sort(np.fromiter(newest.values(), dtype=np.int64, count=len(newest)))
     upserts = events.take(pa.array(places[ops[places] == Op.UPSERT]))
     own, others = _split(upserts, snapshot.shard)
@@ -122,7 +131,7 @@ def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) ->
         segments[modality].extend(builder.finish())
     return replace(
         snapshot,
-        revision=int(events["revision"].to_numpy().max()),
+        revision=revision,
         view=view,
         segments={modality: tuple(part for part in parts if part.live_count) for modality, parts in segments.items()},
         shadow=events["space"][newest[SHADOW_ID]].as_py() if SHADOW_ID in newest else snapshot.shadow,
@@ -221,6 +230,12 @@ def _by_modality(rows: pa.Table) -> Iterator[tuple[Modality, pa.Table]]:
         places = np.flatnonzero(codes == code)
         if len(places):
             yield modality, rows.take(pa.array(places))
+
+
+def _not_among(part: LiveSegment, item_rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the live rows of a segment whose items are not among those that lie at `item_rows` in the store."""
+    live = part.live_rows
+    return live[~_in_sorted(part.segment.row_ids[live], item_rows)]
 
 
 def _in_sorted(values: NDArray[np.integer], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:

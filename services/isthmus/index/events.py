@@ -2,7 +2,8 @@
 
 A collection is the list of everything that happened to it. Each row is one event: an item stored, an item deleted, an
 aligner made active, or one set to be compared with it; the newest revision of an id wins. Nothing is ever changed in
-place, so a reader that knows revision r is brought up to date by the rows above r.
+place, so a reader that knows revision r is brought up to date by the rows above r. What no longer counts is folded away
+in time: a FOLD event, which takes no revision of its own, then vouches for what is left (see `folds`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from isthmus.runtime.base.errors import DataLossError
 
 __all__ = [
     "EVENT_SCHEMA",
+    "FOLD_ID",
     "MODALITIES_BY_CODE",
     "MODALITY_CODES",
     "SHADOW_ID",
@@ -51,7 +53,11 @@ class Op(IntEnum):
     DELETE = 2
     SETTINGS = 3
     SHADOW = 4
+    FOLD = 5
 
+
+FOLD_ID: Final = "\x01fold"
+"""What a FOLD event has for an id; see `folds`."""
 
 SHADOW_ID: Final = "\x01shadow"
 """What a SHADOW event has for an id: the newest of an id counts, and no item's id holds a control character."""

@@ -14,14 +14,19 @@ from typing import Final
 
 from isthmus.runtime.base.errors import DataLossError
 
-__all__ = ["FileSums"]
+__all__ = ["DATA", "DELETIONS", "FileSums"]
+
+DATA: Final = "data"
+"""Folder of a table's data files."""
+DELETIONS: Final = "_deletions"
+"""Folder of the files that say which rows of a data file do not count any more."""
 
 _FOLDER: Final = "_sums"
 _HEX_COUNT: Final = 64
 
 
 class FileSums:
-    """SHA-256 sums of one table's data files; each file is checked once in this object's life. For any threads.
+    """SHA-256 sums of one table's data and deletion files; each is checked once in this object's life. For any threads.
 
     A sum that is absent or cut short, as a power loss may leave it, says nothing: its file is left to the row digests.
 
@@ -33,18 +38,18 @@ class FileSums:
         self._root = None if "://" in uri else Path(uri)
         self._checked: set[str] = set()
 
-    def note(self, names: Iterable[str]) -> None:
-        """Write the sums of new data files, before a commit names them."""
+    def note(self, names: Iterable[str], *, folder: str = DATA) -> None:
+        """Write the sums of new files, before a commit names them."""
         if self._root is None:
             return
-        folder = self._root / _FOLDER
-        folder.mkdir(exist_ok=True)
+        sums = self._root / _FOLDER
+        sums.mkdir(exist_ok=True)
         for name in names:
-            (folder / name).write_text(_sum(self._root / "data" / name))
+            (sums / name).write_text(_sum(self._root / folder / name))
             self._checked.add(name)
 
-    def check(self, names: Iterable[str]) -> None:
-        """Check data files that were not checked yet.
+    def check(self, names: Iterable[str], *, folder: str = DATA) -> None:
+        """Check files that were not checked yet.
 
         Raises:
             DataLossError: STORE_DAMAGED; a file is not what was written.
@@ -54,17 +59,17 @@ class FileSums:
             return
         for name in set(names) - self._checked:
             known = self._known(name)
-            if known and _sum(self._root / "data" / name) != known:
+            if known and _sum(self._root / folder / name) != known:
                 msg = "a data file of the store is not what was written"
                 raise DataLossError(msg, reason="STORE_DAMAGED")
             self._checked.add(name)
 
     def forget_removed(self) -> None:
-        """Remove the sums of data files that a clean-up removed."""
+        """Remove the sums of files that a clean-up removed."""
         if self._root is None:
             return
         for file in (self._root / _FOLDER).glob("*"):
-            if not (self._root / "data" / file.name).exists():
+            if not any((self._root / folder / file.name).exists() for folder in (DATA, DELETIONS)):
                 file.unlink(missing_ok=True)
 
     def _known(self, name: str) -> str:

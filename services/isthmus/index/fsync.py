@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from isthmus.index.file_sums import DATA
+
 __all__ = ["StoreSync"]
 
 _LAST_VERSION = 2**64 - 1
@@ -28,15 +30,14 @@ class StoreSync:
         self._root = Path(uri) if enabled and "://" not in uri else None
         self._data_is_named = False
 
-    def data_files(self, names: Iterable[str]) -> None:
-        """Sync new data files and the folder that names them."""
+    def data_files(self, names: Iterable[str], *, folder: str = DATA) -> None:
+        """Sync new files and the folder that names them."""
         if self._root is None:
             return
-        folder = self._root / "data"
         for name in names:
-            _sync(folder / name)
-        if folder.exists():  # an empty table has none yet
-            _sync(folder)
+            _sync(self._root / folder / name)
+        if (self._root / folder).exists():  # an empty table has none yet
+            _sync(self._root / folder)
             if not self._data_is_named:  # the first rows of an empty table made the folder
                 _sync(self._root)
                 self._data_is_named = True

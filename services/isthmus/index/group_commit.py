@@ -19,7 +19,7 @@ from isthmus.index.epoch import WriterEpoch
 from isthmus.index.events import Answer, Op
 from isthmus.index.group_plan import GroupPlan, plan_group
 from isthmus.index.history import PromotionHistory, read_history
-from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, ITEMS, MERGED_FRAGMENTS, REVISION
+from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, FOLDED_EVENTS, ITEMS, MERGED_FRAGMENTS, REVISION
 from isthmus.index.model import CollectionInfo
 from isthmus.index.mutations import Mutation, Upsert
 from isthmus.index.state import CollectionState, load_state
@@ -27,6 +27,7 @@ from isthmus.index.store import EventTable
 from isthmus.index.store_errors import unconfirmed
 from isthmus.index.superseded import SupersededError
 from isthmus.index.table import ROW_ID
+from isthmus.index.upkeep import Tended, tend
 from isthmus.runtime.base.errors import (
     InternalError,
     IsthmusError,
@@ -245,17 +246,18 @@ class GroupCommitter:
     async def _maintain(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            merged = await loop.run_in_executor(self._threads.maintain, self._maintain_table)
+            tended = await loop.run_in_executor(self._threads.maintain, self._tend)
         except asyncio.CancelledError:
             raise
         except BaseException:
             # Nothing is lost: the files stay as they are and the next commit tries again.
             log.exception("maintenance failed", extra=fields(collection=self._name))
         else:
-            MERGED_FRAGMENTS.inc(merged)
+            MERGED_FRAGMENTS.inc(tended.merged_fragments)
+            FOLDED_EVENTS.inc(tended.folded_events)
 
-    def _maintain_table(self) -> int:
-        return self._table.maintain(fan_out=self._fan_out, keep_versions_s=self._config.keep_versions_s)
+    def _tend(self) -> Tended:
+        return tend(self._table, self._state, epoch=self._epoch, config=self._config)
 
     def _export(self) -> None:
         for modality in Modality:

@@ -13,6 +13,7 @@ __all__ = [
     "COMMIT_ROWS",
     "COMMIT_SECONDS",
     "DROPS",
+    "FOLDED_EVENTS",
     "FOLLOW_FAILURES",
     "ITEMS",
     "MERGED_FRAGMENTS",
@@ -39,6 +40,7 @@ COMMIT_SECONDS: Final = Histogram(
 COMMIT_ROWS: Final = Histogram(
     "isthmus_index_commit_rows", "Rows of a commit.", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16_384)
 )
+FOLDED_EVENTS: Final = Counter("isthmus_index_folded_events", "Events taken out that counted no more.")
 MERGED_FRAGMENTS: Final = Counter("isthmus_index_merged_fragments", "Small files merged away in the background.")
 SEARCH_SECONDS: Final = Histogram(
     "isthmus_index_search_seconds", "Searching and merging a batch of queries.", buckets=SECONDS_BUCKETS

@@ -150,6 +150,8 @@ def load_state(view: EventView, settings: CollectionSettings, *, request_ids_cou
                     settings_spaces[revision] = columns["space"][row]
                 elif op == Op.SHADOW:
                     shadow_spaces[revision] = columns["space"][row]
+    if heads.fold is not None:
+        answers += [(known.answer.revision, known.request_id, known.answer) for known in heads.fold.answers]
     answers.sort(key=lambda entry: entry[0])
     state.shadow = shadow_spaces[max(shadow_spaces)] if shadow_spaces else ""
     state.activations = _activations(settings_spaces, {revision: answer.before for revision, _, answer in answers})

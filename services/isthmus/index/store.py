@@ -8,12 +8,11 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from isthmus.index.completeness import check_complete
 from isthmus.index.events import (
-    EVENT_SCHEMA,
-    SHADOW_ID,
     VERIFIED_COLUMNS,
     Event,
     Op,
@@ -21,31 +20,27 @@ from isthmus.index.events import (
     verify_rows,
     verify_thumbnails,
 )
-from isthmus.index.table import ROW_ID, AppendTable, TableView
+from isthmus.index.folding import EventHeads, find_heads, fold_table, rows_of
+from isthmus.index.table import AppendTable, TableView
 
-__all__ = ["LOAD_COLUMNS", "EventHeads", "EventTable", "EventView"]
+__all__ = ["LOAD_COLUMNS", "EventHeads", "EventTable", "EventView", "News"]
 
 LOAD_COLUMNS: Final = (*VERIFIED_COLUMNS, "row_digest")
 """Everything but thumbnails."""
 
-_HEAD_COLUMNS: Final = ("revision", "op", "id", "answer")
-
 
 @dataclass(frozen=True, slots=True)
-class EventHeads:
-    """Which rows of a table count at its version.
+class News:
+    """What happened to a collection above a revision.
 
     Attributes:
-        revision: The newest.
-        item_rows: (n,) sorted row ids of the items that are there.
-        settings_row: Row id of the newest SETTINGS event.
-        shadow_row: Row id of the newest SHADOW event; None when there was none.
+        events: Verified, oldest first, without thumbnails.
+        heads: What counts now, when events above the revision were folded away: an item that is not there any more was
+            deleted, even if no event says so. None while `events` are all that happened.
     """
 
-    revision: int
-    item_rows: NDArray[np.int64]
-    settings_row: int
-    shadow_row: int | None
+    events: pa.Table
+    heads: EventHeads | None
 
 
 class EventView:
@@ -68,37 +63,25 @@ class EventView:
         """Return the newest version in the store; anything above `version` may hold news."""
         return self._view.latest_version()
 
+    @property
+    def rows(self) -> int:
+        """Events that are there, those that count no more among them. Cheap."""
+        return self._view.rows
+
     def heads(self) -> EventHeads:
-        """Find the newest event of every id, and the newest SETTINGS and SHADOW events.
+        """Find the newest event of every id, and the newest SETTINGS, SHADOW and FOLD events.
 
         Raises:
             DataLossError: STORE_DAMAGED; an event is missing.
         """
-        rows = _table(self._view.scan(_HEAD_COLUMNS), _HEAD_COLUMNS)
-        check_complete(rows)
-        revisions = rows["revision"].to_numpy()
-        order = np.argsort(revisions, kind="stable")
-        rows = rows.take(pa.array(order))
-        ops, row_ids = rows["op"].to_numpy(), rows[ROW_ID].to_numpy().astype(np.int64)
-        # A dict keeps the last value of a key: the newest event of the id. No id is there twice in one revision.
-        newest = dict(zip(rows["id"].to_pylist(), range(rows.num_rows), strict=True))
-        settings = newest.pop("")  # only SETTINGS events have no id
-        shadow = newest.pop(SHADOW_ID, None)
-        places = np.fromiter(newest.values(), dtype=np.int64, count=len(newest))
-        live = row_ids[places[ops[places] == Op.UPSERT]]
-        return EventHeads(
-            revision=int(revisions.max()),
-            item_rows=np.sort(live),
-            settings_row=int(row_ids[settings]),
-            shadow_row=None if shadow is None else int(row_ids[shadow]),
-        )
+        return find_heads(self._view)[0]
 
     def scan(self, columns: Sequence[str], *, op: Op | None = None) -> Iterator[pa.RecordBatch]:
         """Yield every event, or those of one kind, in no particular order, with its row id."""
         return self._view.scan(columns, where=None if op is None else f"op = {op.value}")
 
-    def since(self, revision: int, *, known_fragment_ids: frozenset[int]) -> pa.Table:
-        """Return the verified events above `revision`, oldest first, without thumbnails.
+    def since(self, revision: int, *, known_fragment_ids: frozenset[int]) -> News:
+        """Return what happened above `revision`.
 
         Args:
             revision: What the reader has seen.
@@ -108,10 +91,16 @@ class EventView:
             DataLossError: STORE_DAMAGED.
         """
         fresh = self.fragment_ids - known_fragment_ids
-        rows = _table(self._view.scan(LOAD_COLUMNS, fragment_ids=fresh, where=f"revision > {revision}"), LOAD_COLUMNS)
+        batches = self._view.scan(LOAD_COLUMNS, fragment_ids=fresh, where=f"revision > {revision}")
+        rows = rows_of(batches, LOAD_COLUMNS)
         verify_rows(rows)
-        check_complete(rows, above=revision)
-        return rows.take(pa.array(np.argsort(rows["revision"].to_numpy(), kind="stable")))
+        is_fold = rows["op"].to_numpy() == Op.FOLD
+        rows = rows.take(pa.array(np.argsort(rows["revision"].to_numpy(), kind="stable")))
+        if not is_fold.any():
+            check_complete(rows, above=revision)
+            return News(rows, None)
+        # Events that this reader has not seen were folded away: only the table as a whole can be checked.
+        return News(rows.filter(pc.not_equal(rows["op"], Op.FOLD.value)), self.heads())
 
     def take(self, row_ids: NDArray[np.int64], *, thumbnails: bool = False) -> pa.Table:
         """Return verified events by row id, in the order asked.
@@ -173,11 +162,18 @@ class EventTable:
         """Return the events as they are in the store now."""
         return EventView(self._table.view())
 
+    def fold(self, *, request_ids_count: int, least_dead: int) -> int:
+        """Take out every event that does not count any more, in one durable commit; may run beside `append`.
+
+        Args:
+            request_ids_count: Mutations whose answer is kept.
+            least_dead: Events that must be gone for it to be worth it.
+
+        Returns:
+            Events that were taken out; 0 when it was not worth it, or a claim came between.
+        """
+        return fold_table(self._table, request_ids_count=request_ids_count, least_dead=least_dead)
+
     def maintain(self, *, fan_out: int, keep_versions_s: float) -> int:
         """Merge small files; see `AppendTable.maintain`."""
         return self._table.maintain(fan_out=fan_out, keep_versions_s=keep_versions_s)
-
-
-def _table(batches: Iterator[pa.RecordBatch], columns: Sequence[str]) -> pa.Table:
-    fields = [*(EVENT_SCHEMA.field(name) for name in columns), pa.field(ROW_ID, pa.uint64())]
-    return pa.Table.from_batches(list(batches), schema=pa.schema(fields))

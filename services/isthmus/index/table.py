@@ -1,12 +1,12 @@
-"""One append-only Lance table: durable appends, immutable views, compaction that readers do not notice."""
+"""One Lance table that grows by appends: immutable views, and compaction that readers do not notice."""
 
 from __future__ import annotations
 
-import functools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -18,92 +18,49 @@ from lance.fragment import write_fragments
 from lance.optimize import Compaction
 from numpy.typing import NDArray
 
-from isthmus.index.file_sums import FileSums
+from isthmus.index.file_sums import DELETIONS, FileSums
 from isthmus.index.fsync import StoreSync
-from isthmus.index.panics import panics_as_errors
 from isthmus.index.superseded import SupersededError
+from isthmus.index.table_view import (
+    ROW_ADDRESS,
+    ROW_ID,
+    TableView,
+    data_files,
+    deletion_file,
+    deletion_files,
+    open_dataset,
+    shared_session,
+)
+from isthmus.index.tiers import fragments_to_merge
 
-__all__ = ["ROW_ID", "AppendTable", "TableView", "fragments_to_merge"]
+__all__ = ["ROW_ADDRESS", "ROW_ID", "AppendTable", "Replacement", "TableView"]
 
 _lance: Any = lance  # its type stubs lack some of what is used here
 _Compaction: Any = Compaction
 
-ROW_ID: Final = "_rowid"
-"""Lance's row number: never reused, never changed by compaction."""
+_PLACE_BITS: Final = 32
+_DEAD_SHARE_MAX: Final = 0.1
+"""A fragment is written again once more of it than this was taken out."""
 
-_FRAGMENT_MAX_ROWS: Final = 1_000_000
-"""A fragment of this size is never written again."""
-_CACHE_BYTES: Final = 32 * 1024 * 1024
-"""What Lance may cache of the tables' metadata; its own default is over a gigabyte."""
 _CLAIM_TRIES: Final = 100
 """A claim and the commits of the writer before it race; each try loses to one commit at most."""
 
 
-class TableView:
-    """A table at one version. Immutable, safe to use from any thread."""
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Rows to take out, and what to append in the same commit.
 
-    def __init__(self, dataset: Any, sums: FileSums) -> None:
-        self._dataset = dataset
-        self._sums = sums
-        with panics_as_errors():
-            fragments = dataset.get_fragments()
-        self._fragments: dict[int, Any] = {fragment.fragment_id: fragment for fragment in fragments}
+    Attributes:
+        dead: (n,) addresses, at the version the plan was made for.
+        rows: To append.
+    """
 
-    @property
-    def version(self) -> int:
-        """Lance's version number, +1 a commit of any kind."""
-        return int(self._dataset.version)
-
-    @property
-    def fragment_ids(self) -> frozenset[int]:
-        """The files it is made of; an id is never used again."""
-        return frozenset(self._fragments)
-
-    def latest_version(self) -> int:
-        """Return the newest version that the store holds now. Cheap: 0.1 ms on a local disk."""
-        return int(self._dataset.latest_version)
-
-    def scan(
-        self, columns: Sequence[str], *, fragment_ids: frozenset[int] | None = None, where: str | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield rows with their `_rowid`, in no particular order.
-
-        Args:
-            columns: Columns wanted.
-            fragment_ids: Look at these files only.
-            where: A Lance filter.
-
-        Raises:
-            DataLossError: STORE_DAMAGED; a file is not what was written.
-        """
-        chosen = None if fragment_ids is None else [self._fragments[number] for number in sorted(fragment_ids)]
-        if chosen == [] or not self._fragments:
-            return
-        self._sums.check(_data_files(tuple(self._fragments.values()) if chosen is None else chosen))
-        with panics_as_errors():
-            scanner = self._dataset.scanner(columns=list(columns), fragments=chosen, filter=where, with_row_id=True)
-            yield from scanner.to_batches()
-
-    def take(self, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        """Return the rows with these ids (at least one), in the order asked, with their `_rowid`.
-
-        Raises:
-            LookupError: a row is not there.
-        """
-        wanted = np.unique(row_ids)
-        condition = f"{ROW_ID} in ({','.join(map(str, wanted.tolist()))})"
-        with panics_as_errors():
-            rows = self._dataset.to_table(columns=list(columns), filter=condition, with_row_id=True)
-        found = rows[ROW_ID].to_numpy().astype(np.int64)
-        order = np.argsort(found)
-        if not np.array_equal(found[order], wanted):
-            msg = f"{len(wanted) - len(found)} of {len(wanted)} rows are not in the store"
-            raise LookupError(msg)
-        return rows.take(pa.array(order[np.searchsorted(wanted, row_ids)]))
+    dead: NDArray[np.int64]
+    rows: pa.Table
 
 
 class AppendTable:
-    """A table that grows by appends only. One process appends; any number may read.
+    """A table that grows by appends, and loses rows by `replace` alone. One process writes; any number may read.
 
     Args:
         dataset: An open Lance dataset.
@@ -118,7 +75,8 @@ class AppendTable:
         self._options = storage_options
         self._sync = StoreSync(self._uri, enabled=durable)
         self._sums = FileSums(uri)
-        self._maintenance = threading.Lock()
+        self._appending = threading.Lock()
+        self._maintenance = threading.RLock()
         self._cleaned_s = time.monotonic()
 
     @classmethod
@@ -135,11 +93,11 @@ class AppendTable:
             uri,
             mode="create",
             enable_stable_row_ids=True,
-            session=_session(),
+            session=shared_session(),
             storage_options=storage_options,
         )
         table = cls(dataset, uri, durable=durable, storage_options=storage_options)
-        files = _data_files(dataset.get_fragments())
+        files = data_files(dataset.get_fragments())
         table._sums.note(files)
         table._sync.data_files(files)
         table._sync.manifest(dataset.version)
@@ -154,7 +112,7 @@ class AppendTable:
             FileNotFoundError: there is none.
             OSError: it cannot be read.
         """
-        return cls(_open(uri, storage_options), uri, durable=durable, storage_options=storage_options)
+        return cls(open_dataset(uri, storage_options), uri, durable=durable, storage_options=storage_options)
 
     @property
     def version(self) -> int:
@@ -187,16 +145,44 @@ class AppendTable:
             SupersededError: another process has claimed the table; the rows are not there.
             OSError: the store refused. Whether the rows are there is then unknown until the table is claimed again.
         """
-        fragments = write_fragments(rows, self._dataset, mode="append", storage_options=self._options)
-        files = [file.path for fragment in fragments for file in fragment.files]
-        self._sums.note(files)
-        self._sync.data_files(files)
-        operation = _lance.LanceOperation.Append(fragments)
-        try:
-            self._dataset = _lance.LanceDataset.commit(self._dataset, operation, read_version=self._dataset.version)
-        except CommitConflictError as error:  # nothing but a claim keeps an append from being committed
-            raise SupersededError from error
-        self._sync.manifest(self._dataset.version)
+        with self._appending:
+            operation = _lance.LanceOperation.Append(self._write(rows))
+            try:
+                self._dataset = _lance.LanceDataset.commit(self._dataset, operation, read_version=self._dataset.version)
+            except CommitConflictError as error:  # nothing but a claim keeps an append from being committed
+                raise SupersededError from error
+            self._sync.manifest(self._dataset.version)
+
+    def replace(self, plan: Callable[[TableView], Replacement | None]) -> bool:
+        """Take rows out and append others, in one durable commit; may run beside `append`.
+
+        Row ids stay, and whoever holds a view from before reads on from that.
+
+        Args:
+            plan: Asked once, about the table as it is. What is appended while it works, stays.
+
+        Returns:
+            False when there was nothing to do, or a claim came between, of whatever process.
+
+        Raises:
+            OSError: the store refused. Whether it was done is then unknown.
+        """
+        with self._maintenance:
+            view = self.view()
+            planned = plan(view)
+            if planned is None:
+                return False
+            removed, updated = self._without(view, planned.dead)
+            operation = _lance.LanceOperation.Update(
+                removed_fragment_ids=removed, updated_fragments=updated, new_fragments=self._write(planned.rows)
+            )
+            dataset = view._dataset  # noqa: SLF001 - made here
+            try:
+                dataset = _lance.LanceDataset.commit(dataset, operation, read_version=view.version)
+            except CommitConflictError:
+                return False
+            self._sync.manifest(dataset.version)
+            return True
 
     def claim(self, *, check: Callable[[], None] = lambda: None, pin: str = "") -> None:
         """Make every append fail that any process has begun and not yet committed; from here on this one appends.
@@ -215,23 +201,24 @@ class AppendTable:
             OSError: the store refused, or the table changes too quickly.
         """
         for _ in range(_CLAIM_TRIES):
-            dataset = self._latest()
-            check()
-            fragments = [fragment.metadata for fragment in dataset.get_fragments()]
-            operation = _lance.LanceOperation.Merge(fragments, dataset.lance_schema)
-            try:
-                self._dataset = _lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
-            except CommitConflictError:
-                continue
-            self._sync.manifest(self._dataset.version)
-            if pin:
-                self._pin(pin)
-            return
+            with self._appending:
+                dataset = self._latest()
+                check()
+                fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+                operation = _lance.LanceOperation.Merge(fragments, dataset.lance_schema)
+                try:
+                    self._dataset = _lance.LanceDataset.commit(dataset, operation, read_version=dataset.version)
+                except CommitConflictError:
+                    continue
+                self._sync.manifest(self._dataset.version)
+                if pin:
+                    self._pin(pin)
+                return
         msg = "the table changes too quickly to be claimed"
         raise OSError(msg)
 
     def maintain(self, *, fan_out: int, keep_versions_s: float) -> int:
-        """Merge small fragments and remove versions that are old; may run beside `append`.
+        """Merge small fragments, write those again that lost rows, remove old versions; may run beside `append`.
 
         Args:
             fan_out: Fragments of one tier that make a merge.
@@ -241,7 +228,7 @@ class AppendTable:
             Fragments that were merged away.
         """
         with self._maintenance:
-            merged = self._merge_fragments(fan_out)
+            merged = self._merge_fragments(fan_out, dead_share_max=_DEAD_SHARE_MAX)
             now_s = time.monotonic()
             # A clean-up reads every manifest that is left, so it does not follow every merge.
             if now_s - self._cleaned_s > keep_versions_s / 2:
@@ -257,7 +244,31 @@ class AppendTable:
         self._sums.forget_removed()
 
     def _latest(self) -> Any:
-        return _open(self._uri, self._options)
+        return open_dataset(self._uri, self._options)
+
+    def _write(self, rows: pa.Table) -> list[Any]:
+        """Write rows to files that no version names yet, summed and synced."""
+        fragments: list[Any] = write_fragments(rows, self._dataset, mode="append", storage_options=self._options)
+        files = [file.path for fragment in fragments for file in fragment.files]
+        self._sums.note(files)
+        self._sync.data_files(files)
+        return fragments
+
+    def _without(self, view: TableView, dead: NDArray[np.int64]) -> tuple[list[int], list[Any]]:
+        """Return the fragments of which nothing stays, and those that go on without some rows, summed and synced."""
+        removed: list[int] = []
+        updated: list[Any] = []
+        numbers = dead >> _PLACE_BITS
+        for number in np.unique(numbers).tolist():
+            left = view.fragment(number).delete_rows((dead[numbers == number] & (2**_PLACE_BITS - 1)).tolist())
+            if left is None:
+                removed.append(number)
+            else:
+                updated.append(left)
+        files = [deletion_file(metadata) for metadata in updated]
+        self._sums.note(files, folder=DELETIONS)
+        self._sync.data_files(files, folder=DELETIONS)
+        return removed, updated
 
     def _pin(self, name: str) -> None:
         tags, version = self._dataset.tags, self._dataset.version
@@ -272,15 +283,26 @@ class AppendTable:
             if other_stem == stem and int(other_number) < int(number):
                 tags.delete(other)
 
-    def _merge_fragments(self, fan_out: int) -> int:
+    def _merge_fragments(self, fan_out: int, *, dead_share_max: float) -> int:
         dataset = self._latest()
         fragments = dataset.get_fragments()
         rows = {fragment.fragment_id: fragment.physical_rows for fragment in fragments}
         chosen = fragments_to_merge(rows, fan_out=fan_out)
+        chosen |= {
+            fragment.fragment_id
+            for fragment in fragments
+            if fragment.num_deletions > dead_share_max * fragment.physical_rows
+        }
         if not chosen:
             return 0
-        self._sums.check(_data_files([fragment for fragment in fragments if fragment.fragment_id in chosen]))
-        options = {"num_threads": 1, "excluded_fragment_ids": sorted(rows.keys() - chosen)}
+        read = [fragment for fragment in fragments if fragment.fragment_id in chosen]
+        self._sums.check(data_files(read))
+        self._sums.check(deletion_files(read), folder=DELETIONS)
+        options = {
+            "num_threads": 1,
+            "excluded_fragment_ids": sorted(rows.keys() - chosen),
+            "materialize_deletions_threshold": dead_share_max,
+        }
         rewrites = [task.execute(dataset) for task in _Compaction.plan(dataset, options).tasks]
         if not rewrites:
             return 0
@@ -291,55 +313,3 @@ class AppendTable:
         metrics = _Compaction.commit(dataset, rewrites)
         self._sync.manifest(dataset.version)
         return int(metrics.fragments_removed)
-
-
-def fragments_to_merge(rows: Mapping[int, int], *, fan_out: int) -> set[int]:
-    """Choose which fragments to merge into one, so that each row is written again a logarithmic number of times.
-
-    Fragments fall into tiers by size, tier t holding those of fan_out^t rows and more. A tier that holds `fan_out` of
-    them is merged into one, with all that is smaller.
-
-    Args:
-        rows: Rows of each fragment by its id.
-        fan_out: Fragments that make a merge, at least 2.
-
-    Returns:
-        Fragment ids; empty when nothing is worth it.
-    """
-    tiers = {number: _tier(count, fan_out) for number, count in rows.items() if count < _FRAGMENT_MAX_ROWS}
-    chosen: set[int] = set()
-    for tier in range(max(tiers.values(), default=0) + 1):
-        # What is chosen so far will be one fragment, of a tier that its rows decide.
-        merged = bool(chosen) and _tier(sum(rows[number] for number in chosen), fan_out) == tier
-        if sum(of_fragment == tier for of_fragment in tiers.values()) + merged >= fan_out:
-            chosen = {number for number, of_fragment in tiers.items() if of_fragment <= tier}
-    return chosen
-
-
-def _tier(rows: int, fan_out: int) -> int:
-    tier = 0
-    while rows >= fan_out:
-        rows //= fan_out
-        tier += 1
-    return tier
-
-
-@functools.cache
-def _session() -> Any:
-    """Return the cache that all tables of this process share."""
-    return _lance.Session(index_cache_size_bytes=_CACHE_BYTES, metadata_cache_size_bytes=_CACHE_BYTES)
-
-
-def _open(uri: str, storage_options: dict[str, str] | None) -> Any:
-    try:
-        with panics_as_errors():
-            return _lance.dataset(uri, session=_session(), storage_options=storage_options)
-    except ValueError as error:
-        # Lance says everything so, a store that cannot be reached too.
-        if "was not found" in str(error):
-            raise FileNotFoundError(uri) from error
-        raise OSError(str(error)) from error
-
-
-def _data_files(fragments: Sequence[Any]) -> list[str]:
-    return [file.path for fragment in fragments for file in fragment.metadata.files]

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from isthmus.index.table import ROW_ID, AppendTable, fragments_to_merge
+from isthmus.index.table import ROW_ID, AppendTable
+from isthmus.index.tiers import fragments_to_merge
 
 _SCHEMA = pa.schema([pa.field("number", pa.int64(), nullable=False), pa.field("data", pa.binary(), nullable=False)])
 
