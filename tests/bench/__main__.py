@@ -20,6 +20,7 @@ from tests.bench import (
     promoting,
     ray_path,
     searching,
+    store_choice,
 )
 from tests.bench.record import Figure, append, show
 from tests.harness.mesh import start_mesh
@@ -36,7 +37,10 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "ray_path": ray_path.measure,
 }
 
-ALONE: dict[str, Callable[[str], list[Figure]]] = {"few_labels": few_labels.measure}
+ALONE: dict[str, Callable[[str], list[Figure]]] = {
+    "few_labels": few_labels.measure,
+    "store_choice": store_choice.measure,
+}
 """Too long for every run: measured only by name."""
 
 
