@@ -19,6 +19,7 @@ from tests.bench import (
     gap_report,
     promoting,
     ray_path,
+    restart,
     searching,
     store_choice,
 )
@@ -35,6 +36,7 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "aligning": aligning.measure,
     "promoting": promoting.measure,
     "ray_path": ray_path.measure,
+    "restart": restart.measure,
 }
 
 ALONE: dict[str, Callable[[str], list[Figure]]] = {

@@ -56,7 +56,11 @@ def back_services(config: EmbeddedConfig, addresses: MeshAddresses) -> Iterator[
     )
     yield build_index(writer), addresses.index_writer
     searcher = IndexConfig.load(
-        role="searcher", listen=addresses.index_search, store_dir=store_dir, writer_address=addresses.index_writer
+        role="searcher",
+        listen=addresses.index_search,
+        store_dir=store_dir,
+        writer_address=addresses.index_writer,
+        cache_dir=cache_dir / "index",
     )
     yield build_index(searcher), addresses.index_search
     alignment = AlignmentConfig.load(

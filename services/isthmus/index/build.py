@@ -16,6 +16,7 @@ from isthmus.core.aligners import Aligner
 from isthmus.core.calibration import Calibration
 from isthmus.core.modality import Modality
 from isthmus.index.aligner_files import stored_aligner
+from isthmus.index.cache.recall import Recall
 from isthmus.index.events import MODALITY_CODES, SHADOW_ID, Op, embedding_rows, unpack_aligner, verify_rows
 from isthmus.index.guests import Guests
 from isthmus.index.model import CollectionSettings
@@ -40,6 +41,7 @@ def load_snapshot(
     *,
     admit_shadow: Callable[[Aligner | None], None] | None = None,
     shard: Shard = WHOLE,
+    recall: Recall | None = None,
 ) -> Snapshot:
     """Read a collection from its events.
 
@@ -53,6 +55,7 @@ def load_snapshot(
         admit_shadow: Build for the shadow aligner in place of the active one; called with it before any item is read,
             what it raises ends the work.
         shard: Keep its items only.
+        recall: Says what needs not be read.
 
     Raises:
         DataLossError: STORE_DAMAGED.
@@ -66,9 +69,8 @@ def load_snapshot(
         admit_shadow(aligner)
     builders = {modality: _SegmentBuilder(modality, settings, aligner) for modality in Modality}
     guests = dict.fromkeys(settings.modalities, Guests()) if _wants_guests(settings, aligner, shard) else {}
-    for batch in view.scan(LOAD_COLUMNS):
-        rows = pa.Table.from_batches([batch])
-        verify_rows(rows)
+    recalled = None if recall is None else recall(view, heads, aligner)
+    for rows in _verified_rows(view) if recalled is None else recalled.rest():
         live = rows.take(pa.array(np.flatnonzero(_in_sorted(rows[ROW_ID].to_numpy(), heads.item_rows))))
         own, others = _split(live, shard)
         for modality, of_modality in _by_modality(own):
@@ -80,7 +82,10 @@ def load_snapshot(
         revision=heads.revision,
         view=view,
         aligner=aligner,
-        segments={modality: tuple(builder.finish()) for modality, builder in builders.items()},
+        segments={
+            modality: (*(recalled.segments[modality] if recalled else ()), *builder.finish())
+            for modality, builder in builders.items()
+        },
         calibration=_first_calibration(aligner),
         shadow="" if shadow is None else shadow["space"][0].as_py(),
         shard=shard,
@@ -170,6 +175,13 @@ def _segments_of(
     builder = _SegmentBuilder(modality, settings, aligner)
     builder.add(rows)
     return builder.finish()
+
+
+def _verified_rows(view: EventView) -> Iterator[pa.Table]:
+    for batch in view.scan(LOAD_COLUMNS):
+        rows = pa.Table.from_batches([batch])
+        verify_rows(rows)
+        yield rows
 
 
 class _SegmentBuilder:

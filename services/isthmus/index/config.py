@@ -72,6 +72,11 @@ class IndexConfig(CallerConfig):
     """Searches that run at once; a search that runs alone uses as many threads."""
     search_queue_count: int = Field(default=256, ge=1)
     """Searches that may wait for a thread; more are refused with OVERLOADED."""
+    cache_dir: Path | None = None
+    """A folder of this machine, this process's own, where a searcher keeps its structures between starts; unset keeps
+    none. What lies there is worth nothing: it is checked, and read from the store where it is damaged or missing."""
+    cache_rest_s: float = Field(default=10.0, ge=0.0)
+    """How long a structure must have stood as it is before it is written there."""
     shadow_share: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of the searches of a collection with a shadow aligner that are asked of that too, chosen by their request
     id; 0 builds nothing for shadows."""

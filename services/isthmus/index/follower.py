@@ -10,6 +10,7 @@ from typing import Final
 
 from isthmus.core.modality import Modality
 from isthmus.index.build import catch_up, load_snapshot
+from isthmus.index.cache.recall import Recall
 from isthmus.index.calibrate import CalibrationKeeper
 from isthmus.index.catalog import CatalogEntry, StorePaths
 from isthmus.index.damage import as_store_error, check_nothing_lost, newest_commit
@@ -41,13 +42,23 @@ class Follower:
         entry: From the catalog.
         paths: Of the store.
         shard: The part of the collection that is held.
+        recall: Says what needs not be read from the store.
     """
 
-    def __init__(self, tenant: str, entry: CatalogEntry, paths: StorePaths, *, shard: Shard = WHOLE) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        entry: CatalogEntry,
+        paths: StorePaths,
+        *,
+        shard: Shard = WHOLE,
+        recall: Recall | None = None,
+    ) -> None:
         self.tenant = tenant
         self.entry = entry
         self._paths = paths
         self._shard = shard
+        self._recall = recall
         self._uri = paths.events(tenant, entry.uuid)
         self._storage_options = paths.storage_options
         self._hint = ChangeHint(self._uri)
@@ -158,7 +169,7 @@ class Follower:
             self._table = EventTable.open(self._uri, durable=False, storage_options=self._storage_options)
             view = self._table.view()
             check_nothing_lost(view.version, committed=committed)
-            snapshot = load_snapshot(self.entry.name, self.entry.settings, view, shard=self._shard)
+            snapshot = load_snapshot(self.entry.name, self.entry.settings, view, shard=self._shard, recall=self._recall)
         elif before.view.latest_version() == before.view.version:
             return
         else:

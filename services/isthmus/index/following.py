@@ -9,7 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from isthmus.index.catalog import StorePaths
+from isthmus.index.cache.recall import Recall
+from isthmus.index.catalog import CatalogEntry, StorePaths
 from isthmus.index.config import IndexConfig
 from isthmus.index.follower import Follower
 from isthmus.index.heeding import Heeder
@@ -44,13 +45,21 @@ class Following:
         config: Of the process.
         tend: Called with the roster whenever it was looked through.
         news: Where the writer is heard; None where it is not.
+        recall: Of the roster.
     """
 
-    def __init__(self, config: IndexConfig, *, tend: Callable[[Roster], None], news: NewsSource | None = None) -> None:
+    def __init__(
+        self,
+        config: IndexConfig,
+        *,
+        tend: Callable[[Roster], None],
+        news: NewsSource | None = None,
+        recall: Callable[[str, CatalogEntry], Recall | None] = lambda _tenant, _entry: None,
+    ) -> None:
         self._config = config
         self._tend = tend
         self._paths = StorePaths.at(config.store_dir, config.object_store)
-        self.roster = Roster(self._paths, shard=config.shard)
+        self.roster = Roster(self._paths, shard=config.shard, recall=recall)
         self._builders = ThreadPoolExecutor(_BUILD_THREADS, thread_name_prefix="index-build")
         self._roster_thread = ThreadPoolExecutor(1, thread_name_prefix="index-roster")
         self._settlers = ThreadPoolExecutor(1, thread_name_prefix="index-settle")

@@ -8,6 +8,9 @@ from isthmus.runtime.base.metrics import SECONDS_BUCKETS, Counter, Gauge, Histog
 
 __all__ = [
     "ALIGN_SECONDS",
+    "CACHE_BYTES",
+    "CACHE_FAILURES",
+    "CACHE_ROWS",
     "CALIBRATE_SECONDS",
     "CATCH_UP_SECONDS",
     "COMMIT_ROWS",
@@ -58,6 +61,13 @@ WRITER_HEARD: Final = Gauge(
 )
 ITEMS: Final = Gauge("isthmus_index_items", "Live items.", [*_COLLECTION, "modality"])
 REVISION: Final = Gauge("isthmus_index_revision", "Newest revision known.", _COLLECTION)
+
+CACHE_ROWS: Final = Counter("isthmus_index_cache_rows", "Items whose structures were read from files of the cache.")
+CACHE_FAILURES: Final = Counter("isthmus_index_cache_failures", "Cache files that were not read or written.", ["why"])
+"""`why` is damaged (a file was refused, and the store read instead) or write (a disk that is full or not writable)."""
+CACHE_BYTES: Final = Gauge(
+    "isthmus_index_cache_bytes", "What a collection's cache files take.", ["tenant", "collection"]
+)
 
 SIDES: Final = ("active", "shadow")
 """Values of the label `side`."""
@@ -112,3 +122,5 @@ def forget_collection(role: str, tenant: str, collection: str) -> None:
     for modality in ("image", "text"):
         ITEMS.remove(role, tenant, collection, modality)
     REVISION.remove(role, tenant, collection)
+    if role == "searcher":
+        CACHE_BYTES.remove(tenant, collection)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from isthmus.index.cache.recall import Recall
 from isthmus.index.catalog import CatalogEntry, StorePaths, read_catalog
 from isthmus.index.follower import Follower
 from isthmus.index.metrics import forget_collection
@@ -47,16 +48,29 @@ class Roster:
     Args:
         paths: Of the store.
         shard: The part of each collection that is held.
+        recall: Says of a tenant's collection how what needs not be read from the store is found.
     """
 
-    def __init__(self, paths: StorePaths, *, shard: Shard = WHOLE) -> None:
+    def __init__(
+        self,
+        paths: StorePaths,
+        *,
+        shard: Shard = WHOLE,
+        recall: Callable[[str, CatalogEntry], Recall | None] = lambda _tenant, _entry: None,
+    ) -> None:
         self._paths = paths
         self._shard = shard
+        self._recall = recall
         self._tenants: dict[str, _TenantCatalog] = {}
         self._followers: dict[tuple[str, str], Follower] = {}
 
     def __iter__(self) -> Iterator[Follower]:
         return iter(tuple(self._followers.values()))
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Whose catalogs were read."""
+        return tuple(self._tenants)
 
     def get(self, tenant: str, name: str) -> Follower | None:
         """Return a collection's follower, or None where no such collection is known."""
@@ -100,7 +114,9 @@ class Roster:
         fresh: dict[tuple[str, str], Follower] = {}
         for (tenant, name), entry in wanted.items():
             if (tenant, name) not in followers:
-                fresh[tenant, name] = Follower(tenant, entry, self._paths, shard=self._shard)
+                fresh[tenant, name] = Follower(
+                    tenant, entry, self._paths, shard=self._shard, recall=self._recall(tenant, entry)
+                )
         gone = self._followers.keys() - wanted.keys()
         self._followers = followers | fresh
         for tenant, name in gone:

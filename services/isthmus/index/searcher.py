@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
+from isthmus.index.cache.keeper import Caches
 from isthmus.index.config import IndexConfig
 from isthmus.index.examples import ExampleVectors
 from isthmus.index.following import Following
@@ -31,6 +32,7 @@ from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
 from isthmus.index.ranking import Question, search_examples, search_snapshot
 from isthmus.index.reading import read_rows
+from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
@@ -61,7 +63,8 @@ class SearcherEngine:
     def __init__(self, config: IndexConfig, *, news: NewsSource | None = None) -> None:
         self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
         self._shadows = Shadows(config)
-        self._following = Following(config, tend=self._shadows.tend, news=news)
+        self._caches = Caches(config)
+        self._following = Following(config, tend=self._tend, news=news, recall=self._caches.recall)
 
     async def start(self) -> None:
         """Load every collection, then keep following them."""
@@ -71,6 +74,7 @@ class SearcherEngine:
         """Stop following; let what runs end."""
         await self._following.close()
         await self._shadows.close()
+        await self._caches.close()
         self._pool.close()
 
     async def search(
@@ -339,6 +343,10 @@ class SearcherEngine:
                 msg, reason="LIMIT_EXCEEDED", metadata={"field": "attribute", "limit": str(LABELS_MAX_COUNT)}
             )
         return snapshot.info(), sorted(values)
+
+    def _tend(self, roster: Roster) -> None:
+        self._shadows.tend(roster)
+        self._caches.tend(roster)
 
 
 def _check_top_k(top_k: int) -> None:

@@ -47,6 +47,7 @@ class Segment:
         vectors: Parts of (n, d) float32, item rows of the aligner, n at least 1; FAISS keeps the only copy.
         items: n rows with ITEM_COLUMNS.
         attributes: Of the items, when they are known already.
+        index: That holds the vectors already; there are no parts then.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class Segment:
         items: pa.Table,
         *,
         attributes: AttributeColumns | None = None,
+        index: Any = None,
     ) -> None:
         self.modality = modality
         self.items = items.select(ITEM_COLUMNS).combine_chunks()
         self._columns = {name: self.items[name].chunk(0) for name in ITEM_COLUMNS}
-        self._index = faiss.IndexFlatIP(vectors[0].shape[1])
+        self._index = faiss.IndexFlatIP(vectors[0].shape[1]) if index is None else index
         for part in vectors:
             self._index.add(np.ascontiguousarray(part, dtype=np.float32))
         self.row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
@@ -70,6 +72,11 @@ class Segment:
         hashes = _hashes(self._ids.to_pylist())
         self._hash_order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._hash_order]
+
+    @property
+    def index(self) -> Any:
+        """The structure of FAISS; never add to it."""
+        return self._index
 
     @property
     def rows(self) -> int:

@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +23,7 @@ from isthmus.core.sampling import hashed_share
 from isthmus.index.config import IndexConfig
 from isthmus.index.follower import Follower
 from isthmus.index.metrics import SHADOW_BYTES, forget_shadow
+from isthmus.index.modest import be_modest
 from isthmus.index.ranking import Question, rank_snapshot
 from isthmus.index.shadow_mirror import Mirror, space_of
 from isthmus.index.shadow_tally import Difference, ShadowReport, ShadowState, ShadowTally, averaged, differences
@@ -40,7 +37,6 @@ log = logging.getLogger("isthmus.index")
 
 _QUERIES_MAX_COUNT: Final = 8
 """Queries of one search that are compared: bounds what a large batch costs."""
-_NICENESS: Final = 10
 _SAMPLE_SEED: Final = 0
 
 
@@ -57,8 +53,8 @@ class Shadows:
         self._limit_bytes = config.shadow_max_bytes
         self._mirrors: dict[Follower, Mirror] = {}
         self._tallies: dict[Follower, tuple[tuple[str, str], ShadowTally]] = {}
-        self._builder = ThreadPoolExecutor(1, thread_name_prefix="index-shadow-build", initializer=_be_modest)
-        self._asker = ThreadPoolExecutor(1, thread_name_prefix="index-shadow", initializer=_be_modest)
+        self._builder = ThreadPoolExecutor(1, thread_name_prefix="index-shadow-build", initializer=be_modest)
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="index-shadow", initializer=be_modest)
         self._building: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
 
@@ -208,11 +204,3 @@ def _ask(pair: tuple[Snapshot, Snapshot], queries: NDArray[np.float32], question
     active, shadow = (rank_snapshot(snapshot, queries, question) for snapshot in pair)
     is_mixed = question.item_modality is None and len(pair[0].settings.modalities) > 1
     return differences(active, shadow, modality=question.modality, is_mixed=is_mixed)
-
-
-def _be_modest() -> None:
-    """Give way to the threads that answer callers."""
-    faiss.omp_set_num_threads(1)
-    # Linux takes a thread for a process here; elsewhere the whole process would give way.
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -10,7 +10,11 @@ import pytest
 import isthmus.index
 from isthmus.index.config import IndexConfig
 
-_MODULES = sorted({entry.name for entry in pkgutil.iter_modules(isthmus.index.__path__)} - {"__main__"})
+_MODULES = sorted(
+    entry.name
+    for entry in pkgutil.walk_packages(isthmus.index.__path__, "isthmus.index.")
+    if not entry.ispkg and entry.name != "isthmus.index.__main__"
+)
 
 
 def test_settings_come_from_arguments_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,5 +34,5 @@ def test_a_process_needs_a_role() -> None:
 @pytest.mark.parametrize("module", _MODULES)
 def test_every_module_lists_what_it_offers(module: str) -> None:
     """`__all__` is true; ruff keeps it sorted."""
-    offered = importlib.import_module(f"isthmus.index.{module}")
+    offered = importlib.import_module(module)
     assert all(hasattr(offered, name) for name in offered.__all__)

@@ -42,7 +42,7 @@ def limit_deserialization(*, vector_bytes: int) -> None:
     """Set what one vector of anything that is read may take in memory, for all of this process.
 
     Args:
-        vector_bytes: Twice what the structures may take; FAISS's own limit is a terabyte.
+        vector_bytes: No more than the largest structure has; FAISS's own limit is a terabyte.
     """
     _faiss.set_deserialization_loop_limit(_LOOP_LIMIT)
     _faiss.set_deserialization_vector_byte_limit(vector_bytes)

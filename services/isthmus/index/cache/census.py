@@ -1,0 +1,101 @@
+"""Who is who in a collection's event table: what a cached row is compared with before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from isthmus.index.events import EVENT_SCHEMA, Op, verify_rows
+from isthmus.index.store import LOAD_COLUMNS, EventView
+from isthmus.index.table import ROW_ID
+
+__all__ = ["CENSUS_COLUMNS", "Census"]
+
+CENSUS_COLUMNS: Final = ("id", "revision", "row_digest")
+"""What tells an event from any other, beside its row id."""
+
+_TAKE_MAX_ROWS: Final = 1_024
+"""Rows that are quicker looked up one by one than by reading all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Every event of a table at one version.
+
+    Attributes:
+        view: The table.
+        rows: (n,) with CENSUS_COLUMNS and `op`, in the order of `row_ids`.
+        row_ids: (n,) ascending.
+    """
+
+    view: EventView
+    rows: pa.Table
+    row_ids: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, view: EventView) -> Self:
+        """Read a table's columns that are needed, and no vector.
+
+        Raises:
+            DataLossError: STORE_DAMAGED.
+            OSError: it cannot be read.
+        """
+        names = (*CENSUS_COLUMNS, "op")
+        fields = [*(EVENT_SCHEMA.field(name) for name in names), pa.field(ROW_ID, pa.uint64())]
+        rows = pa.Table.from_batches(list(view.scan(names)), schema=pa.schema(fields)).combine_chunks()
+        row_ids = rows[ROW_ID].to_numpy().astype(np.int64)
+        order = np.argsort(row_ids)
+        return cls(view, rows.take(pa.array(order)), row_ids[order])
+
+    def find(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the place of each row id, -1 where the table has none such."""
+        places = np.minimum(np.searchsorted(self.row_ids, row_ids), len(self.row_ids) - 1)
+        return np.where(self.row_ids[places] == row_ids, places, -1)
+
+    def knows(self, items: pa.Table) -> bool:
+        """Return True when each of these items is an event of the table, stored once as it is said here.
+
+        Args:
+            items: With CENSUS_COLUMNS and row ids.
+        """
+        places = self.find(items[ROW_ID].to_numpy().astype(np.int64))
+        if (places < 0).any():
+            return False
+        stored = self.rows.take(pa.array(places))
+        upserts = pc.equal(stored["op"], Op.UPSERT.value)
+        equal = (pc.equal(stored[name], items[name].cast(stored[name].type)) for name in CENSUS_COLUMNS)
+        return all(bool(pc.all(column, min_count=0).as_py()) for column in (upserts, *equal))
+
+    def digests(self, row_ids: NDArray[np.int64]) -> pa.Array | None:
+        """Return the digests of rows, in the order asked; None when one of them is not in the table."""
+        places = self.find(row_ids)
+        if (places < 0).any():
+            return None
+        return self.rows["row_digest"].take(pa.array(places)).combine_chunks()
+
+    def read(self, row_ids: NDArray[np.int64]) -> Iterator[pa.Table]:
+        """Yield the rows with these ids, verified, in no particular order.
+
+        Args:
+            row_ids: Ascending.
+
+        Raises:
+            DataLossError: STORE_DAMAGED.
+            OSError: the table cannot be read.
+        """
+        if not len(row_ids):
+            return
+        if len(row_ids) <= _TAKE_MAX_ROWS:
+            yield self.view.take(row_ids)
+            return
+        for batch in self.view.scan(LOAD_COLUMNS):
+            found = np.isin(batch.column(ROW_ID).to_numpy().astype(np.int64), row_ids, kind="sort")
+            rows = pa.Table.from_batches([batch]).take(pa.array(np.flatnonzero(found)))
+            verify_rows(rows)
+            yield rows

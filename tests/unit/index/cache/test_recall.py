@@ -1,0 +1,221 @@
+"""What is believed of a cache file, and what is read from the store all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from isthmus.core.modality import Modality
+from isthmus.index.cache.collection import CollectionCache
+from isthmus.index.events import Op
+from isthmus.index.follower import Follower
+from isthmus.index.store import EventView
+from isthmus.runtime.base.errors import DataLossError
+from isthmus.runtime.base.shards import Shard
+from tests.unit.index.cache.saved import IMAGES, TEXTS, Saved, answers, brute_force, change, contents, fill
+from tests.unit.index.support import (
+    TENANT,
+    UNVERIFIED,
+    identity,
+    images,
+    request_id,
+    running_writer,
+    upsert,
+    vectors,
+)
+
+_lance: Any = lance  # its type stubs lack some of what is used here
+
+_DAMAGES: Final = {
+    "a deletion is of another id": "id",
+    "an item is a deletion": "op",
+    "two events of an id change places": "revision",
+    "an item is of another id": "id",
+}
+"""And the column that is damaged."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A store with cache files; tests work on copies of it."""
+    root = tmp_path_factory.mktemp("whole")
+    fill(root / "store")
+    saved = Saved.at(root / "store", root / "cache")
+    saved.save()
+    return saved
+
+
+@pytest.fixture
+def saved(whole: Saved, tmp_path: Path) -> Saved:
+    """A copy of the store and its files, at a place of its own."""
+    shutil.copytree(whole.paths.root, tmp_path / "store")
+    shutil.copytree(whole.folder, tmp_path / "cache")
+    return Saved.at(tmp_path / "store", tmp_path / "cache")
+
+
+def test_a_start_from_files_is_as_one_from_the_store(saved: Saved) -> None:
+    """Items, vectors and answers are equal to the last bit, and only the segment worth a file has one."""
+    assert [file.name.partition("-")[0] for file in saved.files] == ["image"]
+    expected = saved.load().snapshot()
+    cache = saved.cache
+    found = saved.load(cache=cache).snapshot()
+    assert contents(found) == contents(expected)
+    assert answers(found) == answers(expected) == brute_force(found, contents(found))
+    assert len(found.segments[Modality.IMAGE]) == 1
+    assert not cache.is_due(found, rest_s=0.0)  # the segment has its file already
+
+
+def test_what_was_written_since_comes_from_the_store(saved: Saved) -> None:
+    """Upserts, updates and deletions above the files' revision: the rows of the files are used, the rest is read."""
+
+    async def write() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            for number in range(3):
+                await change(writer, seed=100 + number, ids=("i3", f"i{700 + number}"))
+
+    asyncio.run(write())
+    expected = saved.load().snapshot()
+    found = saved.load(cache=saved.cache).snapshot()
+    assert contents(found) == contents(expected)
+    assert found.revision == expected.revision
+    assert answers(found) == answers(expected) == brute_force(found, contents(found))
+    first, *_ = found.segments[Modality.IMAGE]
+    assert first.segment.rows > IMAGES - 10
+    assert first.dead_count > 0
+
+
+def test_only_rows_that_no_file_holds_are_read(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,552 events a start reads the texts, the deletions, what was superseded and the settings: 50, not 1,500."""
+    taken: list[int] = []
+    take = EventView.take
+
+    def counting(view: EventView, row_ids: Any, **options: bool) -> pa.Table:
+        taken.append(len(row_ids))
+        return take(view, row_ids, **options)
+
+    monkeypatch.setattr(EventView, "take", counting)
+    saved.load(cache=saved.cache)
+    assert max(taken) < TEXTS + 15
+
+
+def test_files_of_another_history_are_refused(saved: Saved, tmp_path: Path) -> None:
+    """Another store under the same uuid, as a restored copy may be: equal row ids, ids and revisions, other vectors."""
+    fill(tmp_path / "other", seed=1_000)
+    other = Saved.at(tmp_path / "other", saved.folder)
+    cache = CollectionCache(saved.folder, saved.entry.uuid, other.entry.settings, is_owner=True)
+    found = other.load(cache=cache).snapshot()
+    assert contents(found) == contents(other.load().snapshot())
+    assert contents(found).keys() >= {"i0", "i100"}
+    assert not saved.files  # refused for good
+
+
+def test_files_that_know_more_than_the_store_are_refused(saved: Saved, tmp_path: Path) -> None:
+    """A store from before the files were written, as a restored backup is, does not hold all of their rows."""
+    shutil.copytree(saved.paths.root, tmp_path / "backup")
+
+    async def write() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            await upsert(writer, images([f"late{number}" for number in range(20)]), vectors(3, 20))
+
+    asyncio.run(write())
+    saved.save()
+    before = Saved.at(tmp_path / "backup", saved.folder)
+    found = before.load(cache=before.cache).snapshot()
+    assert contents(found) == contents(before.load().snapshot())
+    assert "late0" not in contents(found)
+    assert not saved.files
+
+
+def test_files_under_another_aligner_are_of_no_use(saved: Saved) -> None:
+    """After a promotion everything is built from the store, and the files go."""
+
+    async def promote() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            await writer.set_aligner(TENANT, "things", aligner=identity(), terms=UNVERIFIED, request_id=request_id())
+
+    asyncio.run(promote())
+    found = saved.load(cache=saved.cache).snapshot()
+    assert contents(found) == contents(saved.load().snapshot())
+    assert not saved.files
+
+
+def test_what_was_merged_and_what_it_was_merged_of_are_not_both_used(saved: Saved) -> None:
+    """Files of two generations hold the same rows; each item is live once, and the file that adds nothing goes."""
+
+    async def write() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            await upsert(writer, images([f"more{number}" for number in range(30)]), vectors(4, 30))
+
+    (old,) = saved.files
+    kept = old.read_bytes()
+    asyncio.run(write())
+    saved.save()
+    old.write_bytes(kept)
+    assert len(saved.files) == 2
+    found = saved.load(cache=saved.cache).snapshot()
+    assert contents(found) == contents(saved.load().snapshot())
+    assert old not in saved.files
+    assert len(saved.files) == 1
+
+
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_a_damaged_row_is_noticed_though_files_hold_the_items(saved: Saved, damage: str) -> None:
+    """Rows that say which event of an id is the newest decide what is alive: each is verified still (promise D3).
+
+    An item that the files hold was deleted since, and one was stored again; the sums of the store's own files are taken
+    away, so that nothing but the rows' digests can notice.
+    """
+
+    async def write() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            await writer.delete(TENANT, "things", ids=["i9"], request_id=request_id())
+            await upsert(writer, images(["i10"]), vectors(9, 1))
+
+    asyncio.run(write())
+    uri = saved.paths.events(TENANT, saved.entry.uuid)
+    rows = _lance.dataset(uri).to_table()
+    places = {
+        item_id: np.flatnonzero(pc.equal(rows["id"], item_id).to_numpy()).tolist() for item_id in ("i9", "i10", "i11")
+    }
+    column = _DAMAGES[damage]
+    values = rows[column].to_pylist()
+    match damage:
+        case "a deletion is of another id":  # i9 would be there again
+            values[places["i9"][-1]] = "i77"
+        case "an item is a deletion":
+            values[places["i11"][-1]] = Op.DELETE.value
+        case "two events of an id change places":
+            older, newer = places["i10"]
+            values[older], values[newer] = values[newer], values[older]
+        case "an item is of another id":  # the older i10 would be there again
+            values[places["i10"][-1]] = "i11"
+    field = rows.schema.field(column)
+    damaged = rows.set_column(rows.schema.names.index(column), field, pa.array(values, field.type))
+    shutil.rmtree(uri)
+    _lance.write_dataset(damaged, uri, enable_stable_row_ids=True)
+    follower = saved.load(cache=saved.cache)
+    assert isinstance(follower.failure, DataLossError)
+    assert follower.failure.reason == "STORE_DAMAGED"
+    assert not follower.loaded
+
+
+def test_files_of_the_whole_are_of_no_use_to_a_part(saved: Saved) -> None:
+    """A searcher that is given a part of every collection answers with none of the others' items, files or not."""
+    part = Shard(0, 2)
+    cache = CollectionCache(saved.folder, saved.entry.uuid, saved.entry.settings, shard=part, is_owner=True)
+    plain = Follower(TENANT, saved.entry, saved.paths, shard=part)
+    follower = Follower(TENANT, saved.entry, saved.paths, shard=part, recall=cache.recall)
+    for one in (plain, follower):
+        one.follow()
+    expected = contents(plain.snapshot())
+    assert contents(follower.snapshot()) == expected
+    assert len(expected) < IMAGES
+    assert not saved.files
