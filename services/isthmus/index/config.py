@@ -73,10 +73,20 @@ class IndexConfig(CallerConfig):
     search_queue_count: int = Field(default=256, ge=1)
     """Searches that may wait for a thread; more are refused with OVERLOADED."""
     cache_dir: Path | None = None
-    """A folder of this machine, this process's own, where a searcher keeps its structures between starts; unset keeps
-    none. What lies there is worth nothing: it is checked, and read from the store where it is damaged or missing."""
+    """A folder of this machine, this process's own, where a searcher keeps its segments between starts, and vectors
+    that structures stand for in memory; unset keeps none. What lies there is worth nothing: it is checked, and read from
+    the store where it is damaged or missing."""
     cache_rest_s: float = Field(default=10.0, ge=0.0)
     """How long a structure must have stood as it is before it is written there."""
+    flat_max_rows: int = Field(default=100_000, ge=0)
+    """Items of a modality up to which all vectors are searched, where a collection leaves the choice to searchers."""
+    structure_min_rows: int = Field(default=16_384, ge=1)
+    """Items from which a segment is given a structure; smaller ones are searched exactly."""
+    structure_recall_min: float = Field(default=0.95, gt=0.0, le=1.0)
+    """Recall@10 on queries of the other modality that structures are tuned to."""
+    structures_max_bytes: int | None = Field(default=None, ge=1)
+    """What the vectors and structures of all collections may take together while structures are built: what would take
+    more is not built, and all vectors are searched on. Unset means 60 % of the memory that this process may take."""
     shadow_share: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of the searches of a collection with a shadow aligner that are asked of that too, chosen by their request
     id; 0 builds nothing for shadows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +19,7 @@ from isthmus.index.metrics import CATCH_UP_SECONDS, FOLLOW_FAILURES, ITEMS, REVI
 from isthmus.index.segments import merge_segments
 from isthmus.index.snapshot import Merge, Snapshot, plan_merge
 from isthmus.index.store import EventTable, EventView
+from isthmus.index.structure_state import StructureReport
 from isthmus.index.watch import ChangeHint
 from isthmus.runtime.base.errors import DataLossError, IsthmusError, UnavailableError
 from isthmus.runtime.base.logging import fields
@@ -144,6 +146,34 @@ class Follower:
                 FOLLOW_FAILURES.inc()
                 log.exception("cannot settle collection", extra=fields(collection=self.entry.name))
                 self._settled = self._snapshot  # the next revision tries again
+
+    def rearrange(
+        self, made_of: Snapshot, modality: Modality, merges: Iterable[Merge], report: StructureReport
+    ) -> bool:
+        """Put structures into the newest snapshot, where their segments are still there; return whether they fit it.
+
+        Args:
+            made_of: The snapshot that they were built of.
+            modality: Of them.
+            merges: Each puts one segment with its structure in the place of the same without.
+            report: What to tell of them.
+        """
+        with self._publishing:
+            newest = self.snapshot()
+            if newest.aligner is not made_of.aligner:
+                return False
+            parts = newest.segments[modality]
+            for merge in merges:
+                parts = merge.apply(parts)
+            arranged = replace(
+                newest,
+                segments={**newest.segments, modality: parts},
+                structures={**newest.structures, modality: report},
+            )
+            if self._settled is newest:
+                self._settled = arranged  # the same items, searched otherwise
+            self._publish(arranged)
+            return True
 
     def _settle(self) -> None:
         snapshot = self.snapshot()

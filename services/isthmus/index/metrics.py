@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from isthmus.index.structure_state import StructureReport
 from isthmus.runtime.base.metrics import SECONDS_BUCKETS, Counter, Gauge, Histogram
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = [
     "ALIGN_SECONDS",
@@ -30,9 +32,16 @@ __all__ = [
     "SHADOW_SECONDS",
     "SHADOW_TOP1_CHANGED",
     "SIDES",
+    "STRUCTURE_BYTES",
+    "STRUCTURE_NEEDED_BYTES",
+    "STRUCTURE_RECALL",
+    "STRUCTURE_REFUSALS",
+    "STRUCTURE_SECONDS",
     "WRITER_HEARD",
     "forget_collection",
     "forget_shadow",
+    "forget_structures",
+    "show_structures",
 ]
 
 _COLLECTION: Final = ("role", "tenant", "collection")
@@ -103,7 +112,46 @@ SHADOW_DROPPED: Final = Counter(
     "isthmus_index_shadow_dropped", "Chosen searches that were not compared.", [*_SHADOWED, "why"]
 )
 """`why` is busy, not_built or failed."""
+_STRUCTURED: Final = ("tenant", "collection", "modality")
+STRUCTURE_SECONDS: Final = Histogram(
+    "isthmus_index_structure_seconds",
+    "Choosing, building and tuning the structures of a modality.",
+    buckets=(0.1, 1, 10, 60, 300, 1_800),
+)
+STRUCTURE_REFUSALS: Final = Counter("isthmus_index_structure_refusals", "Structures that were not built.", ["why"])
+"""`why` is over_budget or failed."""
+STRUCTURE_BYTES: Final = Gauge(
+    "isthmus_index_structure_bytes", "Memory of structures, and of the vectors beside them.", [*_STRUCTURED, "kind"]
+)
+STRUCTURE_RECALL: Final = Gauge(
+    "isthmus_index_structure_recall", "Recall@10 measured when structures were built.", [*_STRUCTURED, "kind"]
+)
+STRUCTURE_NEEDED_BYTES: Final = Gauge(
+    "isthmus_index_structure_needed_bytes", "What building would take, where that is over the budget.", _STRUCTURED
+)
+
 SHADOW_BYTES: Final = Gauge("isthmus_index_shadow_bytes", "Memory of the shadow aligner's structures.", _SHADOWED)
+
+
+def show_structures(tenant: str, collection: str, modality: str, report: StructureReport) -> None:
+    """Export what became of the structures of one modality."""
+    labels = (tenant, collection, modality)
+    for metric in (STRUCTURE_BYTES, STRUCTURE_RECALL):
+        for kind in Kind:
+            metric.remove(*labels, kind.value)
+    if report.recall is not None:
+        STRUCTURE_BYTES.labels(*labels, report.kind.value).set(report.memory_bytes)
+        STRUCTURE_RECALL.labels(*labels, report.kind.value).set(report.recall)
+    STRUCTURE_NEEDED_BYTES.labels(*labels).set(report.needed_bytes)
+
+
+def forget_structures(tenant: str, collection: str) -> None:
+    """Stop exporting the structures of a collection that is gone."""
+    for modality in ("image", "text"):
+        for kind in Kind:
+            STRUCTURE_BYTES.remove(tenant, collection, modality, kind.value)
+            STRUCTURE_RECALL.remove(tenant, collection, modality, kind.value)
+        STRUCTURE_NEEDED_BYTES.remove(tenant, collection, modality)
 
 
 def forget_shadow(tenant: str, collection: str) -> None:

@@ -17,6 +17,7 @@ from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.guard import GuardTerms
 from isthmus.runtime.base.limits import RESERVED_ATTRIBUTE_PREFIX
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = [
     "AlignerFiles",
@@ -61,6 +62,13 @@ class CollectionSettings:
     """Whether items may carry thumbnails."""
     guard: GuardTerms = field(default_factory=GuardTerms)
     """What an aligner may cost it."""
+    index: str = ""
+    """The kind of structure that it wants to be searched by; empty leaves the choice to the searcher."""
+
+    @property
+    def index_kind(self) -> Kind | None:
+        """The kind that it wants; None leaves the choice to the searcher, as does one that a later version knows."""
+        return Kind(self.index) if self.index in set(Kind) else None
 
     def space(self, modality: Modality) -> str:
         """Return the raw space of `modality`, or empty."""

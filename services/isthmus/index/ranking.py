@@ -260,7 +260,9 @@ class _Asked:
         self, parts: Sequence[LiveSegment], queries: NDArray[np.int64], item: Modality, depth: int
     ) -> Candidates:
         # One more than wanted, where the query itself may be among them.
-        scores, numbers, rows = _best_of(parts, self.rows[queries], depth + bool(self.own_ids), self.where)
+        scores, numbers, rows = _best_of(
+            parts, self.rows[queries], depth + bool(self.own_ids), self.where, exact=self.terms.exact
+        )
         if self.own_ids:
             own = own_places(parts, [self.own_ids[query] for query in queries.tolist()])
             scores, numbers, rows = without_own(scores, numbers, rows, own, depth)
@@ -285,7 +287,12 @@ class _Asked:
 
 
 def _best_of(
-    parts: Sequence[LiveSegment], queries: NDArray[np.float32], top_k: int, where: Filter | None
+    parts: Sequence[LiveSegment],
+    queries: NDArray[np.float32],
+    top_k: int,
+    where: Filter | None,
+    *,
+    exact: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Search every segment and keep the best, best first; equal scores are in the order of their items' ids.
 
@@ -297,10 +304,10 @@ def _best_of(
         return empty.astype(np.float32), empty, empty
     # One more than wanted shows whether the last place is contested; then all who contest it are needed.
     spare = 1
-    scores, numbers, rows = _nearest(parts, queries, top_k + spare, where)
+    scores, numbers, rows = _nearest(parts, queries, top_k + spare, where, exact=exact)
     while _contested(scores, top_k, top_k + spare) and spare < _SPARE_MAX_COUNT:
         spare = min(8 * spare, _SPARE_MAX_COUNT)
-        scores, numbers, rows = _nearest(parts, queries, top_k + spare, where)
+        scores, numbers, rows = _nearest(parts, queries, top_k + spare, where, exact=exact)
     tied = (scores[:, 1:] == scores[:, :-1]) & (scores[:, 1:] > -np.inf)
     for query in np.flatnonzero(tied[:, :top_k].any(axis=1)).tolist():
         places = zip(numbers[query].tolist(), rows[query].tolist(), strict=True)
@@ -311,10 +318,10 @@ def _best_of(
 
 
 def _nearest(
-    parts: Sequence[LiveSegment], queries: NDArray[np.float32], count: int, where: Filter | None
+    parts: Sequence[LiveSegment], queries: NDArray[np.float32], count: int, where: Filter | None, *, exact: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Return scores, segments and rows of the best of all segments, best first, (n, at most count)."""
-    found = side_by_side([partial(part.search, queries, count, where) for part in parts])
+    found = side_by_side([partial(part.search, queries, count, where, exact=exact) for part in parts])
     scores = np.concatenate([scores for scores, _ in found], axis=1)
     rows = np.concatenate([rows for _, rows in found], axis=1)
     numbers = np.concatenate([np.full(rows.shape[1], number) for number, (_, rows) in enumerate(found)])

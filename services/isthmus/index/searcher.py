@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
+from isthmus.index.arranger import Arranger
 from isthmus.index.cache.keeper import Caches
 from isthmus.index.config import IndexConfig
 from isthmus.index.examples import ExampleVectors
@@ -37,6 +38,7 @@ from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
 from isthmus.index.stored_rows import fill_embeddings, take_rows
+from isthmus.index.structure_state import StructureReport
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import (
     FailedPreconditionError,
@@ -64,6 +66,7 @@ class SearcherEngine:
         self._pool = SearchPool(threads=config.search_threads, queue_count=config.search_queue_count)
         self._shadows = Shadows(config)
         self._caches = Caches(config)
+        self._arranger = Arranger(config)
         self._following = Following(config, tend=self._tend, news=news, recall=self._caches.recall)
 
     async def start(self) -> None:
@@ -74,6 +77,7 @@ class SearcherEngine:
         """Stop following; let what runs end."""
         await self._following.close()
         await self._shadows.close()
+        await self._arranger.close()
         await self._caches.close()
         self._pool.close()
 
@@ -219,6 +223,23 @@ class SearcherEngine:
         )
         return self._shadows.report(follower)
 
+    async def structure_reports(
+        self, tenant: str, collection: str, *, min_revision: int = 0, timeout_s: float | None = None
+    ) -> dict[Modality, StructureReport]:
+        """Return what this searcher's structures of a collection are, for each modality that it takes.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            UnavailableError: REVISION_NOT_REACHED within the deadline; NOT_READY.
+            DataLossError: STORE_DAMAGED.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        snapshot = await self._following.at_least(
+            await self._following.follower(tenant, collection), min_revision, deadline_s
+        )
+        none = StructureReport()
+        return {modality: snapshot.structures.get(modality, none) for modality in snapshot.settings.modalities}
+
     async def get_items(
         self,
         tenant: str,
@@ -346,6 +367,7 @@ class SearcherEngine:
 
     def _tend(self, roster: Roster) -> None:
         self._shadows.tend(roster)
+        self._arranger.tend(roster)
         self._caches.tend(roster)
 
 

@@ -6,6 +6,7 @@ FAISS and PyTorch each bring an OpenMP runtime. Both import orders work with the
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from isthmus.core.calibration import calibration_sample
 from isthmus.core.modality import Modality
 from isthmus.index import flat
 from isthmus.index.attributes import AttributeColumns
+from isthmus.index.structures import Arranged
 from isthmus.runtime.base.filters import Filter
 
 __all__ = ["CALIBRATION_SEED", "ITEM_COLUMNS", "SEGMENT_MAX_ROWS", "LiveSegment", "Segment", "merge_segments"]
@@ -62,9 +64,12 @@ class Segment:
         self.modality = modality
         self.items = items.select(ITEM_COLUMNS).combine_chunks()
         self._columns = {name: self.items[name].chunk(0) for name in ITEM_COLUMNS}
-        self._index = faiss.IndexFlatIP(vectors[0].shape[1]) if index is None else index
+        self._index: Any = faiss.IndexFlatIP(vectors[0].shape[1]) if index is None else index
         for part in vectors:
             self._index.add(np.ascontiguousarray(part, dtype=np.float32))
+        self._mapped: NDArray[np.float32] | None = None
+        self.arranged: Arranged | None = None
+        """What it is searched by; None means exactly, all vectors."""
         self.row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
         """(n,) where the items lie in the store."""
         self.attributes = AttributeColumns.parse(self._columns["attributes"]) if attributes is None else attributes
@@ -75,17 +80,23 @@ class Segment:
 
     @property
     def index(self) -> Any:
-        """The structure of FAISS; never add to it."""
-        return self._index
+        """The vectors as FAISS holds them, never to be added to; copied where they lie in a file."""
+        if self._mapped is None:
+            return self._index
+        copied: Any = faiss.IndexFlatIP(self._mapped.shape[1])
+        copied.add(self._mapped)
+        return copied
 
     @property
     def rows(self) -> int:
         """Items, dead ones included."""
-        return int(self._index.ntotal)
+        return len(self.row_ids)
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(n, d) float32: a view of what FAISS searches; never write to it."""
+        """(n, d) float32: a view of what FAISS searches, or of a file; never write to it."""
+        if self._mapped is not None:
+            return self._mapped
         flat: NDArray[np.float32] = faiss.rev_swig_ptr(self._index.get_xb(), self.rows * self._index.d)
         return flat.reshape(self.rows, self._index.d)
 
@@ -130,6 +141,24 @@ class Segment:
                     break
                 place += 1
         return rows
+
+    @property
+    def vector_bytes(self) -> int:
+        """Memory of its vectors; nothing where they lie in a file."""
+        return 0 if self._mapped is not None else self.vectors.nbytes
+
+    def arranged_as(self, arranged: Arranged | None, *, mapped: NDArray[np.float32] | None = None) -> Segment:
+        """Return the same items, searched by a structure.
+
+        Args:
+            arranged: The structure of its vectors; None means exactly.
+            mapped: Its vectors in a file, which take the place of those in memory.
+        """
+        other = copy.copy(self)
+        other.arranged = arranged
+        if mapped is not None:
+            other._mapped, other._index = mapped, None  # noqa: SLF001 - of its own kind
+        return other
 
     def search(
         self, queries: NDArray[np.float32], count: int, *, among: NDArray[np.int64] | None = None
@@ -214,24 +243,32 @@ class LiveSegment:
         return (order if self.live is None else order[self.live[order]])[:limit]
 
     def search(
-        self, queries: NDArray[np.float32], top_k: int, where: Filter | None = None
+        self, queries: NDArray[np.float32], top_k: int, where: Filter | None = None, *, exact: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Search the live rows exactly.
+        """Search the live rows: by the segment's structure where it has one and that pays, exactly otherwise.
 
         Args:
             queries: (n, d) float32.
             top_k: Neighbours wanted.
             where: Search only rows that it holds for; there are `top_k` neighbours whenever so many do.
+            exact: Go past the structure.
 
         Returns:
             (n, k) float32 scores and (n, k) int64 rows; a place that holds no neighbour has score -inf. Places are in
             no promised order.
         """
+        allowed, count = self.live, self.live_count
         if where is not None:
             mask = self.segment.attributes.mask(where)
-            chosen = np.flatnonzero(mask if self.live is None else mask & self.live)
-            if len(chosen) < self.live_count:
-                return self.segment.search(queries, top_k, among=chosen)
+            allowed = mask if self.live is None else mask & self.live
+            count = int(allowed.sum())
+        if self.segment.arranged is not None and not exact:
+            vectors = self.segment.vectors
+            found = self.segment.arranged.search(vectors, queries, top_k, allowed=allowed, allowed_count=count)
+            if found is not None:
+                return found
+        if allowed is not None and count < self.live_count:
+            return self.segment.search(queries, top_k, among=np.flatnonzero(allowed))
         if self.live is None:
             return self.segment.search(queries, top_k)
         if self.dead_count <= _OVERFETCH_MAX_ROWS:

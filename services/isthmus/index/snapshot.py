@@ -22,6 +22,7 @@ from isthmus.index.model import (
 )
 from isthmus.index.segments import SEGMENT_MAX_ROWS, LiveSegment, Segment
 from isthmus.index.store import EventView
+from isthmus.index.structure_state import StructureReport
 from isthmus.runtime.base.shards import WHOLE, Shard
 
 __all__ = ["Merge", "Place", "Snapshot", "plan_merge"]
@@ -59,6 +60,8 @@ class Snapshot:
     """Oldest first; an item is live in one segment at most."""
     calibration: Calibration
     """Fitted with the aligner, or estimated from the items, or the default."""
+    structures: Mapping[Modality, StructureReport] = field(default_factory=dict)
+    """What is to be told of the structures of its segments; all vectors of a modality not among them are searched."""
     shadow: str = ""
     """Aligned space of the aligner that is compared with the active one; empty when there is none."""
     shard: Shard = WHOLE

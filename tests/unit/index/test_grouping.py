@@ -169,9 +169,9 @@ def test_a_batch_takes_no_more_memory_than_it_may(monkeypatch: pytest.MonkeyPatc
     widths: list[int] = []
     nearest = ranking._nearest
 
-    def counted(parts: Any, queries: NDArray[np.float32], count: int, where: Any) -> Any:
+    def counted(parts: Any, queries: NDArray[np.float32], count: int, where: Any, *, exact: bool) -> Any:
         widths.append(len(queries) * count if len(queries) > 1 else 0)
-        return nearest(parts, queries, count, where)
+        return nearest(parts, queries, count, where, exact=exact)
 
     monkeypatch.setattr(ranking, "_nearest", counted)
     queries = np.repeat(query, 20, axis=0)

@@ -139,7 +139,7 @@ class CollectionCache:
         digests = census.digests(segment.row_ids)
         if digests is None:
             return ""  # rows of it were erased from the store; whatever is written must not hold them
-        needed_bytes = segment.rows * segment.index.d * np.dtype(np.float32).itemsize
+        needed_bytes = segment.rows * segment.vectors.shape[1] * np.dtype(np.float32).itemsize
         if shutil.disk_usage(self._folder).free < needed_bytes + reserve_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         name = segment_name(segment, of)

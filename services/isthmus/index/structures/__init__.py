@@ -6,11 +6,11 @@ scores, rows = Arranged(structure, Effort(probes=8)).search(vectors, queries, 10
 """
 
 from isthmus.index.structures.base import SHORTLIST_MIN_COUNT, Effort, Structure
-from isthmus.index.structures.building import Trained, build, estimated_bytes, train
+from isthmus.index.structures.building import Trained, build, estimated_bytes, train, training_rows
 from isthmus.index.structures.coarse import Coarse
-from isthmus.index.structures.kinds import Kind
 from isthmus.index.structures.searching import DEPTH_MAX_COUNT, Arranged
 from isthmus.index.structures.tuning import Part, Tuned, recall_of, truth_of, tuned
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = [
     "DEPTH_MAX_COUNT",
@@ -27,6 +27,7 @@ __all__ = [
     "estimated_bytes",
     "recall_of",
     "train",
+    "training_rows",
     "truth_of",
     "tuned",
 ]

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.index.structures.kinds import Kind
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = ["SHORTLIST_MIN_COUNT", "Effort", "Floats", "Structure", "raised", "selector_of"]
 

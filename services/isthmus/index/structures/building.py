@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.index.structures.base import Floats, Structure
-from isthmus.index.structures.coarse import Coarse
+from isthmus.index.structures.coarse import ROWS_PER_LIST, Coarse, list_count_for
 from isthmus.index.structures.flat_codes import FlatCodes, trained_codes
 from isthmus.index.structures.flat_float32 import FlatFloat32
 from isthmus.index.structures.hnsw import LINK_BYTES, Hnsw
 from isthmus.index.structures.inverted import Inverted, TrainedLists, pq_bytes
-from isthmus.index.structures.kinds import Kind
+from isthmus.runtime.base.structure_kinds import Kind
 
-__all__ = ["Trained", "build", "estimated_bytes", "train"]
+__all__ = ["Trained", "build", "estimated_bytes", "train", "training_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class Trained:
     Attributes:
         kind: Of their structures.
         rows: Vectors it was trained for: when there are many times as many, it is time to train again.
+        queries: Queries of the other modality it was trained on.
         nbytes: Memory of it.
         coarse: The lists; None for a kind without.
     """
 
     kind: Kind
     rows: int
+    queries: int
     nbytes: int
     coarse: Coarse | None
     _make: Callable[[Floats], Structure]
@@ -63,18 +65,18 @@ def train(
         list_count: Lists of an IVF; None leaves it to `rows`.
         coarse: Lists that were trained already.
     """
-    rows = len(items) if rows is None else rows
+    rows, asked = len(items) if rows is None else rows, 0 if queries is None else len(queries)
     if kind is Kind.FLAT_FLOAT32:
-        return Trained(kind, rows, 0, None, FlatFloat32)
+        return Trained(kind, rows, asked, 0, None, FlatFloat32)
     if kind is Kind.HNSW:
-        return Trained(kind, rows, 0, None, Hnsw)
+        return Trained(kind, rows, asked, 0, None, Hnsw)
     if not kind.has_lists:
         codes = trained_codes(kind, items)
-        return Trained(kind, rows, 0, None, lambda vectors: FlatCodes(kind, codes, vectors))
+        return Trained(kind, rows, asked, 0, None, lambda vectors: FlatCodes(kind, codes, vectors))
     if coarse is None:
         coarse = Coarse.train(items, queries, list_count=list_count, rows=rows)
     lists = TrainedLists.train(kind, coarse, items)
-    return Trained(kind, rows, lists.nbytes, coarse, lambda vectors: Inverted(lists, vectors))
+    return Trained(kind, rows, asked, lists.nbytes, coarse, lambda vectors: Inverted(lists, vectors))
 
 
 def build(
@@ -109,3 +111,8 @@ def estimated_bytes(kind: Kind, rows: int, dimension: int) -> int:
         Kind.IVF_PQ: pq_bytes(dimension) + 8,
     }
     return rows * per_row[kind]
+
+
+def training_rows(rows: int) -> int:
+    """Return how many of so many vectors training looks at."""
+    return min(rows, ROWS_PER_LIST * list_count_for(rows))

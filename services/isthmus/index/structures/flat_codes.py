@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from isthmus.index import flat
 from isthmus.index.structures.base import Effort, Floats, Structure, selector_of
-from isthmus.index.structures.kinds import Kind
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = ["FlatCodes", "trained_codes"]
 

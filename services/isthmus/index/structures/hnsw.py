@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.index.structures.base import Effort, Floats, Structure, raised, selector_of
-from isthmus.index.structures.kinds import Kind
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = ["LINK_BYTES", "Hnsw"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from isthmus.index.structures.base import SHORTLIST_MIN_COUNT, Effort, Floats, Structure, raised, selector_of
 from isthmus.index.structures.coarse import Coarse
-from isthmus.index.structures.kinds import Kind
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = ["Inverted", "TrainedLists", "pq_bytes"]
 

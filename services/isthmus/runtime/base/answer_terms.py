@@ -23,6 +23,7 @@ class AnswerTerms:
             them by relevance alone.
         offset: So many of the best are left out; 0 with the two before.
         expected_order: The order that is continued; empty means any.
+        exact: All vectors are searched, whatever structures a searcher has for answering sooner.
     """
 
     exclude_ids: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class AnswerTerms:
     mmr_lambda: float | None = None
     offset: int = 0
     expected_order: bytes = b""
+    exact: bool = False
 
     @property
     def is_paged(self) -> bool:
