@@ -74,8 +74,8 @@ class IndexConfig(CallerConfig):
     """Searches that may wait for a thread; more are refused with OVERLOADED."""
     cache_dir: Path | None = None
     """A folder of this machine, this process's own, where a searcher keeps its segments between starts, and vectors
-    that structures stand for in memory; unset keeps none. What lies there is worth nothing: it is checked, and read from
-    the store where it is damaged or missing."""
+    that structures stand for in memory; unset keeps none. What lies there is worth nothing: it is checked, and read
+    from the store where it is damaged or missing."""
     cache_rest_s: float = Field(default=10.0, ge=0.0)
     """How long a structure must have stood as it is before it is written there."""
     flat_max_rows: int = Field(default=100_000, ge=0)
