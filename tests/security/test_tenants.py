@@ -80,6 +80,7 @@ def _requests(collection: str) -> dict[str, Message]:
             files=[importing_pb2.ImportFile(name="block", digest=bytes(32))],
             request_id="r8",
         ),
+        "SetAlias": pb.SetAliasRequest(alias="mine", collection=collection, request_id="r8"),
         "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from isthmus.cli import (
+    aliases,
     align,
     aligners,
     audit,
@@ -42,6 +43,7 @@ app.callback()(access)
 app.command("up")(up.up)
 app.command("status")(status.status)
 app.add_typer(collections.app, name="collections")
+app.add_typer(aliases.app, name="aliases")
 app.command("index")(index.index)
 app.command("search")(search.search)
 app.command("embed")(embed.embed)

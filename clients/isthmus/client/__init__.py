@@ -6,6 +6,7 @@ return the same values, and need nothing but grpcio, protobuf and numpy (Pillow 
 
 from __future__ import annotations
 
+from isthmus.client.aliases.results import Alias, AliasComparison
 from isthmus.client.aligners.results import (
     Aligner,
     FitProgress,
@@ -86,6 +87,8 @@ from isthmus.client.watching.results import (
 __all__ = [
     "DEFAULT_ADDRESS",
     "AbortedError",
+    "Alias",
+    "AliasComparison",
     "Aligner",
     "AlreadyExistsError",
     "AnyModality",

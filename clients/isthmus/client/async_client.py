@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isthmus.client.aliases.aio import AsyncAliasCalls
 from isthmus.client.aligners.aio import AsyncAlignerCalls
 from isthmus.client.collections.aio import AsyncCollectionCalls
 from isthmus.client.embed.aio import AsyncEmbedCalls
@@ -22,6 +23,7 @@ class AsyncClient(
     AsyncItemCalls,
     AsyncSearchCalls,
     AsyncCollectionCalls,
+    AsyncAliasCalls,
     AsyncJudgingCalls,
     AsyncMatchingCalls,
     AsyncAlignerCalls,

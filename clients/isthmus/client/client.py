@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isthmus.client.aliases.sync import AliasCalls
 from isthmus.client.aligners.sync import AlignerCalls
 from isthmus.client.collections.sync import CollectionCalls
 from isthmus.client.embed.sync import EmbedCalls
@@ -22,6 +23,7 @@ class Client(
     ItemCalls,
     SearchCalls,
     CollectionCalls,
+    AliasCalls,
     JudgingCalls,
     MatchingCalls,
     AlignerCalls,

@@ -326,6 +326,7 @@ class Found:
         align_micros: Aligning the queries.
         search_micros: Searching and merging.
         order: Equal while searches are answered from the same order.
+        collection: That answered.
     """
 
     neighbors: Sequence[Sequence[Neighbor]]
@@ -335,6 +336,7 @@ class Found:
     align_micros: int
     search_micros: int
     order: bytes = b""
+    collection: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class SearchAnswer:
         degraded: Optional parts that were left out.
         stages: Where the time went.
         next_page_token: Asks for the next page; empty where there are no more answers.
+        collection: That answered.
     """
 
     neighbors: Sequence[Neighbor]
@@ -129,6 +130,7 @@ class SearchAnswer:
     degraded: Sequence[str]
     stages: Stages = field(default_factory=Stages)
     next_page_token: str = ""
+    collection: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,7 @@ class Seeker:
             neighbors=neighbors,
             revision=found.revision,
             space=found.space,
+            collection=found.collection,
             calibration=found.calibration,
             truncated=any(each.row.truncated for each in rows),
             degraded=[DEGRADED_CACHE] if asked_cache and self._cache.degraded else [],

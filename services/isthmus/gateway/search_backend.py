@@ -88,6 +88,7 @@ def _found(answer: index_search_service_pb2.SearchResponse) -> Found:
         align_micros=answer.timings.align_micros,
         search_micros=answer.timings.search_micros,
         order=answer.order,
+        collection=answer.collection,
     )
 
 

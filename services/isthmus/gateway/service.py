@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from isthmus.gateway.access import KeyedDoor
+from isthmus.gateway.alias_calls import AliasCalls
 from isthmus.gateway.aligner_calls import AlignerCalls
 from isthmus.gateway.assembly import Gateway
 from isthmus.gateway.batch_calls import BatchCalls
@@ -59,7 +60,9 @@ def _micros_since(started_s: float) -> int:
     return int((time.monotonic() - started_s) * 1e6)
 
 
-class GatewayServicer(AlignerCalls, BatchCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls, ImportCalls):
+class GatewayServicer(
+    AlignerCalls, AliasCalls, BatchCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls, ImportCalls
+):
     """Checks requests, asks the engine, packs answers.
 
     Args:
@@ -132,7 +135,9 @@ class GatewayServicer(AlignerCalls, BatchCalls, JudgingCalls, MatchingCalls, Wat
             ),
             backend="index_search",
         )
-        return gateway_service_pb2.GetItemsResponse(items=answer.items, revision=answer.revision)
+        return gateway_service_pb2.GetItemsResponse(
+            items=answer.items, revision=answer.revision, collection=answer.collection
+        )
 
     async def DeleteItems(
         self, request: gateway_service_pb2.DeleteItemsRequest, _context: _Context
@@ -147,7 +152,9 @@ class GatewayServicer(AlignerCalls, BatchCalls, JudgingCalls, MatchingCalls, Wat
             ),
             backend="index_writer",
         )
-        return gateway_service_pb2.DeleteItemsResponse(revision=answer.revision, deleted_count=answer.deleted_count)
+        return gateway_service_pb2.DeleteItemsResponse(
+            revision=answer.revision, deleted_count=answer.deleted_count, collection=answer.collection
+        )
 
     async def CreateCollection(
         self, request: gateway_service_pb2.CreateCollectionRequest, _context: _Context

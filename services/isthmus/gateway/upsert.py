@@ -63,6 +63,7 @@ class UpsertAck:
         truncated: Positions of texts that were cut.
         stages: Where the time went.
         total_micros: From the arrival of the request to its commit.
+        collection: That was written.
     """
 
     request_id: str
@@ -74,6 +75,7 @@ class UpsertAck:
     truncated: list[int]
     stages: Stages
     total_micros: int
+    collection: str = ""
 
 
 @dataclass(slots=True)
@@ -147,11 +149,12 @@ class Upserter:
             await committed.wait()
         name = command.collection
         items = {position: item for position, item in enumerate(command.items) if isinstance(item, CheckedItem)}
-        if name not in collections or not items:
-            collections[name] = await self._writer.get_collection(name)
-        collection = collections[name]
+        collection = collections.get(name)
+        # An alias may point elsewhere by now: it is resolved once a request, and one request goes to one collection.
+        if collection is None or collection.name != name or not items:
+            collection = collections[name] = await self._writer.get_collection(name)
         ids = [item.item_id for item in items.values()]
-        digests, revision = await self._writer.look_up(name, ids) if ids else ([], collection.revision)
+        digests, revision = await self._writer.look_up(collection.name, ids) if ids else ([], collection.revision)
         stored = {item_id: digest for item_id, digest in zip(ids, digests, strict=True) if digest is not None}
         plan = plan_upsert(command.items, collection=collection, stored=stored, refuse_long=command.refuse_long)
         prepared = _Prepared(collection, plan, revision)
@@ -243,6 +246,7 @@ class Upserter:
             truncated=prepared.truncated,
             stages=prepared.stages,
             total_micros=int((time.monotonic() - job.started_s) * 1e6),
+            collection=prepared.collection.name,
         )
 
 

@@ -309,6 +309,7 @@ def upsert_response(ack: UpsertAck) -> gateway_service_pb2.UpsertItemsResponse:
         errors=item_errors(ack.errors),
         truncated_indexes=ack.truncated,
         timings=timings_message(ack.stages, ack.total_micros),
+        collection=ack.collection,
     )
 
 
@@ -322,6 +323,7 @@ def search_response(answer: SearchAnswer, *, total_micros: int) -> gateway_servi
         truncated=answer.truncated,
         degraded=answer.degraded,
         next_page_token=answer.next_page_token,
+        collection=answer.collection,
         timings=timings_message(answer.stages, total_micros),
     )
 

@@ -69,12 +69,16 @@ class Announcer:
             self._sequence += 1
             self._wake()
 
-    def forget_all(self) -> None:
-        """Know nothing any more, as another writer may have changed everything."""
-        self._newest.clear()
+    def touch(self) -> None:
+        """Announce that a catalog holds news that are no collection's."""
         self._catalogs += 1
         self._sequence += 1
         self._wake()
+
+    def forget_all(self) -> None:
+        """Know nothing any more, as another writer may have changed everything."""
+        self._newest.clear()
+        self.touch()
 
     def end(self) -> None:
         """End all streams, so that nobody has to wait for them; those that come end at once."""

@@ -10,22 +10,26 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 from pyarrow import fs
 
+from isthmus.index.aliases import Alias, alias_not_found, collection_has_alias, name_is_alias
 from isthmus.index.model import CollectionSettings
 from isthmus.index.table import AppendTable, TableView
 from isthmus.runtime.base.errors import AlreadyExistsError, NotFoundError
 from isthmus.runtime.base.object_store import ObjectStore
 
-__all__ = ["Catalog", "CatalogEntry", "StorePaths", "read_catalog"]
+__all__ = ["Catalog", "CatalogEntry", "StorePaths", "read_aliases", "read_catalog"]
 
 _CREATE: Final = "create"
 _DELETE: Final = "delete"
+_SET_ALIAS: Final = "alias"
+_DELETE_ALIAS: Final = "unalias"
+# Versions without aliases take a row of theirs for the tombstone of a collection that they do not know: it has no uuid.
 
 _SCHEMA: Final = pa.schema(
     [
@@ -114,7 +118,15 @@ class _Replayed:
     deleted_by: dict[str, str] = field(default_factory=dict)
     """Names by the request that deleted them."""
     deleted_uuids: list[str] = field(default_factory=list)
+    aliases: dict[str, Alias] = field(default_factory=dict)
+    aliased_by: dict[str, Alias] = field(default_factory=dict)
+    """Aliases by the request that set them."""
     sequence: int = 0
+
+
+def read_aliases(view: TableView) -> dict[str, Alias]:
+    """Return a tenant's aliases by name."""
+    return _replay(view).aliases
 
 
 def read_catalog(view: TableView) -> dict[str, CatalogEntry]:
@@ -134,6 +146,14 @@ def _replay(view: TableView) -> _Replayed:
                 settings=CollectionSettings.from_json(row["settings"]),
                 request_id=row["request_id"],
             )
+        elif row["op"] == _SET_ALIAS:
+            alias = Alias.from_json(
+                row["settings"], name=row["name"], request_id=row["request_id"], time_us=row["time"]
+            )
+            replayed.aliases[alias.name] = replayed.aliased_by[alias.request_id] = alias
+        elif row["op"] == _DELETE_ALIAS:
+            replayed.aliases.pop(row["name"], None)
+            replayed.deleted_by[row["request_id"]] = row["name"]
         else:
             replayed.entries.pop(row["name"], None)
             replayed.deleted_by[row["request_id"]] = row["name"]
@@ -175,6 +195,7 @@ class Catalog:
         self._table.claim(check=check, pin=pin)
         replayed = _replay(self._table.view())
         self._entries, self._deleted_by, self._sequence = replayed.entries, replayed.deleted_by, replayed.sequence
+        self._aliases, self._aliased_by = replayed.aliases, replayed.aliased_by
         # A crash may have come between a tombstone and the removal of the files. Files that the catalog does not know
         # are left alone: better to leak a table than to trust a damaged catalog.
         for collection_uuid in replayed.deleted_uuids:
@@ -185,12 +206,25 @@ class Catalog:
         """The collections by name."""
         return dict(self._entries)
 
+    @property
+    def aliases(self) -> dict[str, Alias]:
+        """The aliases by name."""
+        return dict(self._aliases)
+
+    def resolved(self, name: str) -> str:
+        """Return the name of the collection that a name stands for."""
+        alias = self._aliases.get(name)
+        return name if alias is None else alias.collection
+
     def get(self, name: str) -> CatalogEntry:
-        """Return a collection.
+        """Return a collection by its own name.
 
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
+            FailedPreconditionError: NAME_IS_ALIAS.
         """
+        if name in self._aliases:
+            raise name_is_alias(self._aliases[name])
         entry = self._entries.get(name)
         if entry is None:
             msg = "there is no such collection"
@@ -207,7 +241,10 @@ class Catalog:
 
         Raises:
             AlreadyExistsError: COLLECTION_EXISTS; another request created it.
+            FailedPreconditionError: NAME_IS_ALIAS.
         """
+        if name in self._aliases:
+            raise name_is_alias(self._aliases[name])
         entry = self._entries.get(name)
         if entry is not None and entry.request_id != request_id:
             msg = "the collection is there already"
@@ -217,6 +254,42 @@ class Catalog:
     def was_deleted_by(self, name: str, request_id: str) -> bool:
         """Return True if this very request deleted that collection."""
         return self._deleted_by.get(request_id) == name
+
+    def check_unaliased(self, name: str) -> None:
+        """Refuse to take a collection away from whoever calls it by another name.
+
+        Raises:
+            FailedPreconditionError: COLLECTION_HAS_ALIAS.
+        """
+        for alias in self._aliases.values():
+            if alias.collection == name:
+                raise collection_has_alias(alias)
+
+    def alias_set_by(self, name: str, request_id: str) -> Alias | None:
+        """Return what this very request made of an alias; None when it is new."""
+        alias = self._aliased_by.get(request_id)
+        return alias if alias is not None and alias.name == name else None
+
+    def set_alias(self, alias: Alias) -> Alias:
+        """Append an alias; it points where it is to when this returns."""
+        stamp = self._append_row(
+            op=_SET_ALIAS, name=alias.name, uuid="", settings=alias.to_json(), request_id=alias.request_id
+        )
+        alias = replace(alias, time_us=stamp)
+        self._aliases[alias.name] = self._aliased_by[alias.request_id] = alias
+        return alias
+
+    def remove_alias(self, name: str, request_id: str) -> None:
+        """Append the end of an alias; it is gone when this returns.
+
+        Raises:
+            NotFoundError: ALIAS_NOT_FOUND.
+        """
+        if name not in self._aliases:
+            raise alias_not_found()
+        self._append_row(op=_DELETE_ALIAS, name=name, uuid="", settings="{}", request_id=request_id)
+        del self._aliases[name]
+        self._deleted_by[request_id] = name
 
     def add(self, entry: CatalogEntry) -> None:
         """Append a collection; it exists when this returns."""
@@ -234,14 +307,13 @@ class Catalog:
         self._table.maintain(fan_out=fan_out, keep_versions_s=keep_versions_s)
 
     def _append(self, op: str, entry: CatalogEntry, request_id: str) -> None:
-        row = {
-            "sequence": self._sequence + 1,
-            "op": op,
-            "name": entry.name,
-            "uuid": entry.uuid,
-            "settings": entry.settings.to_json(),
-            "request_id": request_id,
-            "time": time.time_ns() // 1000,
-        }
+        settings = entry.settings.to_json()
+        self._append_row(op=op, name=entry.name, uuid=entry.uuid, settings=settings, request_id=request_id)
+
+    def _append_row(self, **values: str) -> int:
+        """Append a row; return its time stamp."""
+        stamp = time.time_ns() // 1000
+        row = {"sequence": self._sequence + 1, "time": stamp, **values}
         self._table.append(pa.Table.from_pylist([row], schema=_SCHEMA))
         self._sequence += 1
+        return stamp

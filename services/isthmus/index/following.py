@@ -118,6 +118,35 @@ class Following:
             raise NotFoundError(msg, reason="COLLECTION_NOT_FOUND")
         return follower
 
+    async def resolve(self, tenant: str, name: str, *, min_revision: int, deadline_s: float | None) -> tuple[str, int]:
+        """Return the collection that a name stands for, and the least revision of that collection that a read asks for.
+
+        A revision that was acknowledged under an alias may be a number of the collection that it pointed at before.
+        What was acknowledged is committed: one look at the store finds it, and waiting for more would be in vain.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND; only of a collection that an alias points at.
+            UnavailableError: as `follower` and `at_least`.
+        """
+        if self.roster.get(tenant, name) is not None and self.roster.is_current(tenant):
+            return name, min_revision
+        alias = self.roster.alias(tenant, name)
+        if alias is None or not self.roster.is_current(tenant):
+            await self._update_roster()
+            alias = self.roster.alias(tenant, name)
+        if alias is None:
+            return name, min_revision
+        if not alias.previous or not min_revision:
+            return alias.collection, min_revision
+        follower = await self.follower(tenant, alias.collection)
+        snapshot = await self.at_least(follower, 0, deadline_s)
+        if snapshot.revision < min_revision:
+            # The look that runs may have begun before the commit that is asked for; the next one has not.
+            for _ in range(2):
+                await asyncio.wait({self._follow(follower)})
+            snapshot = follower.snapshot()
+        return alias.collection, min(min_revision, snapshot.revision)
+
     async def at_least(self, follower: Follower, min_revision: int, deadline_s: float | None) -> Snapshot:
         """Return a collection's snapshot once it is at a revision.
 

@@ -107,6 +107,11 @@ class GroupCommitter:
         self._export()
 
     @property
+    def name(self) -> str:
+        """The collection's own name."""
+        return self._name
+
+    @property
     def state(self) -> CollectionState:
         """What is committed."""
         return self._state

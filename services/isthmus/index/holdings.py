@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from isthmus.index.aliases import Alias, SwitchTerms, check_alias_count, check_switch
 from isthmus.index.announcer import Announcer
 from isthmus.index.catalog import Catalog, CatalogEntry, StorePaths
 from isthmus.index.checks import check_collection_count
@@ -148,6 +149,7 @@ class Holdings:
                     await self.offload(epoch.check)
                     return False
             entry = catalog.get(name)
+            catalog.check_unaliased(name)
             collection = self._collections.pop((tenant, name), None)
             if collection is not None:  # a damaged one was never opened
                 await collection.close()
@@ -159,13 +161,78 @@ class Holdings:
         self.announcer.forget(tenant, name)
         return True
 
+    async def set_alias(self, tenant: str, name: str, collection: str, *, terms: SwitchTerms, request_id: str) -> Alias:
+        """Point an alias at a collection; done by this very request before, return what it did.
+
+        Raises:
+            AlreadyExistsError: COLLECTION_EXISTS; a collection has the alias' name.
+            FailedPreconditionError: ALIAS_REFUSED, with the figures. NAME_IS_ALIAS; the target is one.
+            IsthmusError: as `create` and `collection`.
+        """
+        epoch = await self.epoch()
+        async with self._catalog_guard:
+            with store_errors():
+                catalog = await self._catalog(tenant)
+                await self.offload(epoch.check)
+            done = catalog.alias_set_by(name, request_id)
+            if done is not None:
+                return done
+            before = catalog.aliases.get(name)
+            if before is None:
+                catalog.find_created(name, "")
+                check_alias_count(len(catalog.aliases))
+            catalog.get(collection)
+            if before is not None and before.collection != collection:
+                old, new = [self._collections.get((tenant, one)) for one in (before.collection, collection)]
+                if not terms.override_reason:
+                    if old is None or new is None:
+                        raise unconfirmed()
+                    terms.check_compared(before.collection, collection)
+                    await self.offload(lambda: check_switch(name, old.state, new.state, terms))
+            self._space.check()
+            alias = Alias(
+                name=name,
+                collection=collection,
+                request_id=request_id,
+                previous="" if before is None else before.collection,
+                override_reason=terms.override_reason,
+                comparison=terms.comparison,
+            )
+            with self._in_doubt(tenant):
+                alias = await self.offload(lambda: catalog.set_alias(alias))
+        self.announcer.touch()
+        return alias
+
+    async def remove_alias(self, tenant: str, name: str, *, request_id: str) -> None:
+        """Delete an alias; done by this very request before, do nothing.
+
+        Raises:
+            NotFoundError: ALIAS_NOT_FOUND.
+            IsthmusError: as `remove`.
+        """
+        epoch = await self.epoch()
+        async with self._catalog_guard:
+            with store_errors():
+                catalog = await self._catalog(tenant)
+                await self.offload(epoch.check)
+            if not catalog.was_deleted_by(name, request_id):
+                with self._in_doubt(tenant):
+                    await self.offload(lambda: catalog.remove_alias(name, request_id))
+        self.announcer.touch()
+
+    async def aliases(self, tenant: str) -> tuple[Alias, ...]:
+        """Return a tenant's aliases by name."""
+        await self.epoch()
+        catalog = self._catalogs.get(tenant)
+        return () if catalog is None else tuple(sorted(catalog.aliases.values(), key=lambda alias: alias.name))
+
     async def of_tenant(self, tenant: str) -> tuple[GroupCommitter, ...]:
         """Return the queues of a tenant's collections, in no particular order."""
         await self.epoch()
         return tuple(collection for (owner, _), collection in self._collections.items() if owner == tenant)
 
     async def collection(self, tenant: str, name: str) -> GroupCommitter:
-        """Return the queue of one collection.
+        """Return the queue of one collection, by its name or by an alias.
 
         Raises:
             NotFoundError: COLLECTION_NOT_FOUND.
@@ -173,6 +240,8 @@ class Holdings:
             UnavailableError: BACKEND_UNAVAILABLE; the store refused. NOT_READY; another writer has taken over.
         """
         epoch = await self.epoch()
+        catalog = self._catalogs.get(tenant)
+        name = name if catalog is None else catalog.resolved(name)
         damage = self._damaged.get((tenant, name))
         if damage is not None:
             raise DataLossError(str(damage), reason=damage.reason, metadata=damage.metadata)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
+from isthmus.index.aliases import Alias
 from isthmus.index.cache.recall import Recall
-from isthmus.index.catalog import CatalogEntry, StorePaths, read_catalog
+from isthmus.index.catalog import CatalogEntry, StorePaths, read_aliases, read_catalog
 from isthmus.index.follower import Follower
 from isthmus.index.metrics import forget_collection
 from isthmus.index.table import AppendTable, TableView
@@ -28,6 +29,7 @@ class _TenantCatalog:
         self._table = AppendTable.open(uri, durable=False, storage_options=paths.storage_options)
         self._view: TableView | None = None
         self.entries: dict[str, CatalogEntry] = {}
+        self.aliases: dict[str, Alias] = {}
 
     def is_current(self) -> bool:
         """Return True when the catalog holds no news."""
@@ -38,7 +40,7 @@ class _TenantCatalog:
         stamp = self._hint.stamp()
         if self._view is None or self._view.latest_version() != self._view.version:
             self._view = self._table.view()
-            self.entries = read_catalog(self._view)
+            self.entries, self.aliases = read_catalog(self._view), read_aliases(self._view)
         self._hint.settle(stamp)
 
 
@@ -75,6 +77,11 @@ class Roster:
     def get(self, tenant: str, name: str) -> Follower | None:
         """Return a collection's follower, or None where no such collection is known."""
         return self._followers.get((tenant, name))
+
+    def alias(self, tenant: str, name: str) -> Alias | None:
+        """Return an alias, or None where no such alias is known."""
+        catalog = self._tenants.get(tenant)
+        return None if catalog is None else catalog.aliases.get(name)
 
     def is_current(self, tenant: str) -> bool:
         """Return True when the tenant's catalog holds no news. Cheap: a look at a time stamp.

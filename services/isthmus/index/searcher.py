@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
+from isthmus.index.aliases import Comparison
 from isthmus.index.arranger import Arranger
 from isthmus.index.cache.keeper import Caches
+from isthmus.index.comparing import Side, compare
 from isthmus.index.config import IndexConfig
 from isthmus.index.examples import ExampleVectors
 from isthmus.index.following import Following
@@ -80,6 +82,34 @@ class SearcherEngine:
         await self._arranger.close()
         await self._caches.close()
         self._pool.close()
+
+    async def resolve(
+        self, tenant: str, name: str, *, min_revision: int = 0, timeout_s: float | None = None
+    ) -> tuple[str, int]:
+        """Return the collection that a name stands for, and the least revision of it; see `Following.resolve`."""
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        return await self._following.resolve(tenant, name, min_revision=min_revision, deadline_s=deadline_s)
+
+    async def compare(
+        self,
+        tenant: str,
+        collections: tuple[str, str],
+        *,
+        min_revisions: tuple[int, int],
+        seed: int,
+        timeout_s: float | None = None,
+    ) -> Comparison:
+        """Ask an old and a new collection the same questions; see `comparing.compare`.
+
+        Raises:
+            IsthmusError: as `search`.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        sides = []
+        for name, min_revision in zip(collections, min_revisions, strict=True):
+            follower = await self._following.follower(tenant, name)
+            sides.append(Side(follower, await self._following.at_least(follower, min_revision, deadline_s)))
+        return await self._pool.run(partial(compare, *sides, seed=seed), deadline_s=deadline_s)
 
     async def search(
         self,

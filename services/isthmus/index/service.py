@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from isthmus.index import wire
+from isthmus.index.alias_calls import AliasCalls, ComparingCalls, NamingRequest
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.import_wire import import_message
@@ -44,7 +45,7 @@ _INLINE_MAX_COUNT: Final = 64
 """Neighbours whose messages are made on the event loop, about 10 microseconds each; more are made in a thread."""
 
 
-class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
+class WriterServicer(AliasCalls):
     """`IndexWriterService` over the writer.
 
     Every method raises what the engine raises; the interceptor turns it into a status.
@@ -109,9 +110,11 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
         items, vectors = await self._engine.offload(
             lambda: (wire.new_items(request.items), wire.given_vectors(request))
         )
+        tenant = context.current().tenant
+        name = await self._engine.resolve(tenant, request.collection)
         result = await self._engine.upsert(
-            context.current().tenant,
-            request.collection,
+            tenant,
+            name,
             items=items,
             vectors=vectors,
             request_id=request.request_id,
@@ -122,6 +125,7 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
             updated_count=result.updated_count,
             unchanged_count=result.unchanged_count,
             errors=[item_error(failure.index, failure.error) for failure in result.failures],
+            collection=name,
         )
 
     async def ImportFiles(
@@ -142,10 +146,11 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
     ) -> index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse:
         """Delete items."""
         tenant = context.current().tenant
-        revision, count = await self._engine.delete(
-            tenant, request.collection, ids=request.ids, request_id=request.request_id
+        name = await self._engine.resolve(tenant, request.collection)
+        revision, count = await self._engine.delete(tenant, name, ids=request.ids, request_id=request.request_id)
+        return index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse(
+            revision=revision, deleted_count=count, collection=name
         )
-        return index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse(revision=revision, deleted_count=count)
 
     async def LookupItems(
         self, request: index_writer_service_pb2.IndexWriterServiceLookupItemsRequest, _context: _Context
@@ -211,7 +216,7 @@ class WriterServicer(index_writer_service_pb2_grpc.IndexWriterServiceServicer):
                 yield news_message(news)
 
 
-class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
+class SearchServicer(ComparingCalls):
     """`IndexSearchService` over the searcher.
 
     Every method raises what the engine raises; the interceptor turns it into a status.
@@ -223,12 +228,20 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     def __init__(self, engine: SearcherEngine) -> None:
         self._engine = engine
 
+    async def _named(self, request: NamingRequest) -> tuple[str, int]:
+        """Return the collection that a request means, and the least revision of it that it asks for."""
+        call = context.current()
+        return await self._engine.resolve(
+            call.tenant, request.collection, min_revision=request.min_revision, timeout_s=call.remaining_s()
+        )
+
     async def Search(
         self, request: index_search_service_pb2.SearchRequest, _context: _Context
     ) -> index_search_service_pb2.SearchResponse:
         """Search a batch of query vectors."""
         started_s = time.monotonic()
         call = context.current()
+        name, min_revision = await self._named(request)
         item_modality = (
             wire.modality_of(request.item_modality, field="item_modality") if request.item_modality else None
         )
@@ -245,19 +258,20 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
             )
         result = await search(
             call.tenant,
-            request.collection,
+            name,
             top_k=request.top_k,
             item_modality=item_modality,
             where=filter_of(request.filter) if request.HasField("filter") else None,
             terms=answer_terms_of(request),
             basic=is_basic(request.view),
-            min_revision=request.min_revision,
+            min_revision=min_revision,
             timeout_s=call.remaining_s(),
         )
         if sum(map(len, result.neighbors)) <= _INLINE_MAX_COUNT:
             response = wire.search_message(result)
         else:
             response = await self._engine.offload(lambda: wire.fitting(wire.search_message(result)))
+        response.collection = name
         response.timings.total_micros = wire.micros(time.monotonic() - started_s)
         return response
 
@@ -267,12 +281,13 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
         """Judge pairs of raw vectors."""
         started_s = time.monotonic()
         call = context.current()
+        name, min_revision = await self._named(request)
         result = await self._engine.match_pairs(
             call.tenant,
-            request.collection,
+            name,
             wire.pair_vectors(request),
             terms=match_terms(request.terms),
-            min_revision=request.min_revision,
+            min_revision=min_revision,
             timeout_s=call.remaining_s(),
         )
         return wire.pairs_message(result, total_s=time.monotonic() - started_s)
@@ -282,19 +297,20 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     ) -> index_search_service_pb2.IndexSearchServiceGetItemsResponse:
         """Get items by id."""
         call = context.current()
+        name, min_revision = await self._named(request)
         revision, items = await self._engine.get_items(
             call.tenant,
-            request.collection,
+            name,
             ids=request.ids,
             include_embeddings=request.include_embeddings,
             include_thumbnails=request.include_thumbnails,
-            min_revision=request.min_revision,
+            min_revision=min_revision,
             timeout_s=call.remaining_s(),
         )
         return await self._engine.offload(
             lambda: wire.fitting(
                 index_search_service_pb2.IndexSearchServiceGetItemsResponse(
-                    items=[wire.item_message(item) for item in items], revision=revision
+                    items=[wire.item_message(item) for item in items], revision=revision, collection=name
                 )
             )
         )
@@ -304,8 +320,9 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     ) -> index_search_service_pb2.IndexSearchServiceGetShadowReportResponse:
         """Say what the collection's shadow aligner would have changed."""
         call = context.current()
+        name, min_revision = await self._named(request)
         report = await self._engine.shadow_report(
-            call.tenant, request.collection, min_revision=request.min_revision, timeout_s=call.remaining_s()
+            call.tenant, name, min_revision=min_revision, timeout_s=call.remaining_s()
         )
         return index_search_service_pb2.IndexSearchServiceGetShadowReportResponse(report=wire.shadow_message(report))
 
@@ -314,13 +331,14 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     ) -> AsyncIterator[index_search_service_pb2.ReadItemsResponse]:
         """Stream every item of a snapshot, after one message that names it."""
         call = context.current()
+        name, min_revision = await self._named(request)
         reader = await self._engine.read_items(
             call.tenant,
-            request.collection,
+            name,
             paired_only=request.paired_only,
             notes=NotesWanted(attribute=request.attribute, words=request.content_words),
             sample=PairSampling(request.sample_count, request.sample_seed) if request.sample_count else None,
-            min_revision=request.min_revision,
+            min_revision=min_revision,
             timeout_s=call.remaining_s(),
         )
         yield index_search_service_pb2.ReadItemsResponse(
@@ -335,11 +353,12 @@ class SearchServicer(index_search_service_pb2_grpc.IndexSearchServiceServicer):
     ) -> index_search_service_pb2.ListValuesResponse:
         """List the different values of an attribute."""
         call = context.current()
+        name, min_revision = await self._named(request)
         info, values = await self._engine.list_values(
             call.tenant,
-            request.collection,
+            name,
             attribute=request.attribute,
-            min_revision=request.min_revision,
+            min_revision=min_revision,
             timeout_s=call.remaining_s(),
         )
         return index_search_service_pb2.ListValuesResponse(values=values, collection=wire.collection_message(info))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from isthmus.core.modality import Modality
+from isthmus.index.aliases import Alias, SwitchTerms
 from isthmus.index.aligner_files import accept_aligner
 from isthmus.index.checks import check_ids, check_settings
 from isthmus.index.config import IndexConfig
@@ -353,6 +354,32 @@ class WriterEngine:
     async def offload(self, work: Callable[[], T]) -> T:
         """Return what `work` returns; it runs in a thread, so that the event loop stays free."""
         return await self._holdings.offload(work)
+
+    async def resolve(self, tenant: str, name: str) -> str:
+        """Return the collection that a name stands for."""
+        return (await self._collection(tenant, name)).name
+
+    async def set_alias(self, tenant: str, name: str, collection: str, *, terms: SwitchTerms, request_id: str) -> Alias:
+        """Point an alias at a collection; see `Holdings.set_alias`."""
+        await self._take_turn()
+        for field, value in (("tenant", tenant), ("alias", name), ("collection", collection)):
+            check_name(value, field=field)
+        check_request_id(request_id)
+        alias = await self._holdings.set_alias(tenant, name, collection, terms=terms, request_id=request_id)
+        log.info("alias set", extra=fields(alias=name, collection=collection, forced=bool(alias.override_reason)))
+        return alias
+
+    async def delete_alias(self, tenant: str, name: str, *, request_id: str) -> None:
+        """Delete an alias; see `Holdings.remove_alias`."""
+        await self._take_turn()
+        check_name(name, field="alias")
+        check_request_id(request_id)
+        await self._holdings.remove_alias(tenant, name, request_id=request_id)
+
+    async def aliases(self, tenant: str) -> tuple[Alias, ...]:
+        """Return a tenant's aliases by name."""
+        self._check_ready()
+        return await self._holdings.aliases(tenant)
 
     def announcements(self, *, origin: str, after: int) -> AsyncGenerator[News, None]:
         """Yield what is committed in any collection of any tenant, as it happens; see `Announcer.watch`.

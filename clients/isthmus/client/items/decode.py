@@ -34,6 +34,7 @@ def upsert_ack(
         errors=tuple(sorted((*errors, *chunk.refused), key=lambda error: error.index)),
         truncated=tuple(chunk.entries[index].id for index in response.truncated_indexes),
         timings=timings_sum([response.timings]),
+        collection=response.collection,
     )
 
 
@@ -55,6 +56,7 @@ def delete_result(responses: Sequence[gateway_service_pb2.DeleteItemsResponse]) 
     return DeleteResult(
         revision=max((response.revision for response in responses), default=0),
         deleted=sum(response.deleted_count for response in responses),
+        collection=responses[-1].collection if responses else "",
     )
 
 
@@ -87,4 +89,5 @@ def get_result(responses: Sequence[gateway_service_pb2.GetItemsResponse]) -> Get
     return GetResult(
         items=tuple(stored_item(item) for response in responses for item in response.items),
         revision=min((response.revision for response in responses), default=0),
+        collection=responses[-1].collection if responses else "",
     )

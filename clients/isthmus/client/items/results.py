@@ -36,6 +36,8 @@ class UpsertAck:
     """Ids of the texts that were cut to the model's context."""
     timings: Timings
     """Where the time went."""
+    collection: str = ""
+    """The collection that was written, where an alias was named too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ class DeleteResult:
     """Revision at which the items are gone."""
     deleted: int
     """Items that were there."""
+    collection: str = ""
+    """The collection that was written, where an alias was named too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +106,5 @@ class GetResult:
     """The items."""
     revision: int
     """Revision they were read at (the oldest, where it took several messages)."""
+    collection: str = ""
+    """The collection that answered, where an alias was asked too."""

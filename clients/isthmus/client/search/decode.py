@@ -26,6 +26,7 @@ def search_result(response: gateway_service_pb2.SearchItemsResponse) -> SearchRe
         degraded=tuple(response.degraded),
         timings=timings_sum([response.timings]),
         next_page_token=response.next_page_token,
+        collection=response.collection,
     )
 
 

@@ -55,6 +55,8 @@ class SearchResult:
     """Where the time went."""
     next_page_token: str = ""
     """Asks for the next page; empty where there are no more answers."""
+    collection: str = ""
+    """The collection that answered, where an alias was asked too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

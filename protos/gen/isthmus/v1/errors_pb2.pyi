@@ -138,6 +138,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 57
     """The collection has changed since the page before; search again without a token."""
+    ERROR_REASON_ALIAS_NOT_FOUND: _ErrorReason.ValueType  # 64
+    """There is no such alias."""
+    ERROR_REASON_NAME_IS_ALIAS: _ErrorReason.ValueType  # 65
+    """The name is an alias; `metadata.collection` is what it points at."""
+    ERROR_REASON_COLLECTION_HAS_ALIAS: _ErrorReason.ValueType  # 66
+    """An alias points at the collection; `metadata.alias` is its name."""
+    ERROR_REASON_ALIAS_REFUSED: _ErrorReason.ValueType  # 67
+    """The two collections of an alias do not agree; `metadata` holds the figures, `override_reason` overrides."""
     ERROR_REASON_IMPORT_DISABLED: _ErrorReason.ValueType  # 70
     """The writer has no import folder, so no files can be imported."""
     ERROR_REASON_IMPORT_FILE_NOT_FOUND: _ErrorReason.ValueType  # 71
@@ -266,6 +274,14 @@ ERROR_REASON_NOTHING_TO_LINK: ErrorReason.ValueType  # 56
 """Links need images and texts without a pair key, and the collection has none of one modality; `metadata` counts both."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 57
 """The collection has changed since the page before; search again without a token."""
+ERROR_REASON_ALIAS_NOT_FOUND: ErrorReason.ValueType  # 64
+"""There is no such alias."""
+ERROR_REASON_NAME_IS_ALIAS: ErrorReason.ValueType  # 65
+"""The name is an alias; `metadata.collection` is what it points at."""
+ERROR_REASON_COLLECTION_HAS_ALIAS: ErrorReason.ValueType  # 66
+"""An alias points at the collection; `metadata.alias` is its name."""
+ERROR_REASON_ALIAS_REFUSED: ErrorReason.ValueType  # 67
+"""The two collections of an alias do not agree; `metadata` holds the figures, `override_reason` overrides."""
 ERROR_REASON_IMPORT_DISABLED: ErrorReason.ValueType  # 70
 """The writer has no import folder, so no files can be imported."""
 ERROR_REASON_IMPORT_FILE_NOT_FOUND: ErrorReason.ValueType  # 71

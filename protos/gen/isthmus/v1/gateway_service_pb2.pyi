@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from isthmus.v1 import alias_pb2 as _alias_pb2
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
 from isthmus.v1 import importing_pb2 as _importing_pb2
@@ -267,6 +268,7 @@ class UpsertItemsResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     TRUNCATED_INDEXES_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Output only. The request it answers."""
     revision: _builtins.int
@@ -277,6 +279,8 @@ class UpsertItemsResponse(_message.Message):
     """Output only. Items that replaced another version."""
     unchanged_count: _builtins.int
     """Output only. Items that were stored just so already; they cost no encoding."""
+    collection: _builtins.str
+    """Output only. The collection that was written, where the request names an alias too."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
         """Output only. Items that were refused. A maximum of 1000."""
@@ -300,10 +304,11 @@ class UpsertItemsResponse(_message.Message):
         errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
         truncated_indexes: _abc.Iterable[_builtins.int] | None = ...,
         timings: _common_pb2.Timings | None = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_count", b"created_count", "errors", b"errors", "request_id", b"request_id", "revision", b"revision", "timings", b"timings", "truncated_indexes", b"truncated_indexes", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "created_count", b"created_count", "errors", b"errors", "request_id", b"request_id", "revision", b"revision", "timings", b"timings", "truncated_indexes", b"truncated_indexes", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,19 +354,23 @@ class DeleteItemsResponse(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision at which they are gone."""
     deleted_count: _builtins.int
     """Output only. Items that were there."""
+    collection: _builtins.str
+    """Output only. The collection that was written, where the request names an alias too."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         deleted_count: _builtins.int = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "deleted_count", b"deleted_count", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,8 +424,11 @@ class GetItemsResponse(_message.Message):
 
     ITEMS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision they were read at."""
+    collection: _builtins.str
+    """Output only. The collection that answered, where the request names an alias too."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Item]:
         """Output only. The items found, in the order asked; one that is not there is left out. A maximum of 1000."""
@@ -426,10 +438,11 @@ class GetItemsResponse(_message.Message):
         *,
         items: _abc.Iterable[_common_pb2.Item] | None = ...,
         revision: _builtins.int = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "items", b"items", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -625,6 +638,7 @@ class SearchItemsResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision that was searched."""
     space: _builtins.str
@@ -635,6 +649,8 @@ class SearchItemsResponse(_message.Message):
     """Output only. True when the query text was cut to the model's context."""
     next_page_token: _builtins.str
     """Output only. Asks for the next page; empty where there are no more answers."""
+    collection: _builtins.str
+    """Output only. The collection that answered, where the request names an alias too."""
     @_builtins.property
     def neighbors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neighbor]:
         """Output only. Best first. A maximum of 1000."""
@@ -658,10 +674,11 @@ class SearchItemsResponse(_message.Message):
         degraded: _abc.Iterable[_builtins.str] | None = ...,
         timings: _common_pb2.Timings | None = ...,
         next_page_token: _builtins.str = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "degraded", b"degraded", "neighbors", b"neighbors", "next_page_token", b"next_page_token", "revision", b"revision", "space", b"space", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "collection", b"collection", "degraded", b"degraded", "neighbors", b"neighbors", "next_page_token", b"next_page_token", "revision", b"revision", "space", b"space", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2597,3 +2614,155 @@ class ImportFilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportFilesResponse: _TypeAlias = ImportFilesResponse  # noqa: Y015
+
+@_typing.final
+class SetAliasRequest(_message.Message):
+    """Where a name is to point."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    RECALL_MARGIN_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """Required. The alias, `^[a-z0-9][a-z0-9_-]{0,62}$`; no collection may have this name."""
+    collection: _builtins.str
+    """Required. The collection, by its own name."""
+    recall_margin: _builtins.float
+    """Optional. How far the recall@10 of pairs may fall, 0 to 1, in either direction; unset means 0.02."""
+    override_reason: _builtins.str
+    """Optional. Why the alias is switched although the collections may not agree, 1 to 1,024 bytes; kept with the alias."""
+    seed: _builtins.int
+    """Optional. Seed of the probe."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        recall_margin: _builtins.float | None = ...,
+        override_reason: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recall_margin", b"_recall_margin", "recall_margin", b"recall_margin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recall_margin", b"_recall_margin", "alias", b"alias", "collection", b"collection", "override_reason", b"override_reason", "recall_margin", b"recall_margin", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__recall_margin: _TypeAlias = _typing.Literal["recall_margin"]  # noqa: Y015
+    _WhichOneofArgType__recall_margin: _TypeAlias = _typing.Literal["_recall_margin", b"_recall_margin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_margin) -> _WhichOneofReturnType__recall_margin | None: ...
+
+Global___SetAliasRequest: _TypeAlias = SetAliasRequest  # noqa: Y015
+
+@_typing.final
+class SetAliasResponse(_message.Message):
+    """It points there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def alias(self) -> _alias_pb2.Alias:
+        """Output only. The alias."""
+
+    def __init__(
+        self,
+        *,
+        alias: _alias_pb2.Alias | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAliasResponse: _TypeAlias = SetAliasResponse  # noqa: Y015
+
+@_typing.final
+class DeleteAliasRequest(_message.Message):
+    """An alias to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """Required. The alias."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAliasRequest: _TypeAlias = DeleteAliasRequest  # noqa: Y015
+
+@_typing.final
+class DeleteAliasResponse(_message.Message):
+    """It is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAliasResponse: _TypeAlias = DeleteAliasResponse  # noqa: Y015
+
+@_typing.final
+class ListAliasesRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAliasesRequest: _TypeAlias = ListAliasesRequest  # noqa: Y015
+
+@_typing.final
+class ListAliasesResponse(_message.Message):
+    """The aliases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[_alias_pb2.Alias]:
+        """Output only. The tenant's aliases by name. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        aliases: _abc.Iterable[_alias_pb2.Alias] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAliasesResponse: _TypeAlias = ListAliasesResponse  # noqa: Y015

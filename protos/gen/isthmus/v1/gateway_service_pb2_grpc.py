@@ -90,6 +90,21 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.SetAlias = channel.unary_unary(
+                '/isthmus.v1.GatewayService/SetAlias',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.SetAliasRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.SetAliasResponse.FromString,
+                _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/isthmus.v1.GatewayService/DeleteAlias',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteAliasResponse.FromString,
+                _registered_method=True)
+        self.ListAliases = channel.unary_unary(
+                '/isthmus.v1.GatewayService/ListAliases',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAliasesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAliasesResponse.FromString,
+                _registered_method=True)
         self.Evaluate = channel.unary_unary(
                 '/isthmus.v1.GatewayService/Evaluate',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.EvaluateRequest.SerializeToString,
@@ -270,6 +285,29 @@ class GatewayServiceServicer(object):
 
     def DeleteCollection(self, request, context):
         """Delete a collection and its items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAlias(self, request, context):
+        """Point a name at a collection, or at another one. Wherever a collection is named, in reads and writes, the alias stands
+        for it; only DeleteCollection takes no alias. Switching is refused with ALIAS_REFUSED unless the new collection holds as
+        many items of each modality under the same ids, and answers a seeded probe as well as the old one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
+        """Delete an alias; the collection it points at stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliases(self, request, context):
+        """List the aliases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -475,6 +513,21 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'SetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAlias,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.SetAliasRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteAliasResponse.SerializeToString,
+            ),
+            'ListAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliases,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAliasesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.ListAliasesResponse.SerializeToString,
             ),
             'Evaluate': grpc.unary_unary_rpc_method_handler(
                     servicer.Evaluate,
@@ -875,6 +928,87 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/DeleteCollection',
             isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/SetAlias',
+            isthmus_dot_v1_dot_gateway__service__pb2.SetAliasRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/DeleteAlias',
+            isthmus_dot_v1_dot_gateway__service__pb2.DeleteAliasRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.DeleteAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/ListAliases',
+            isthmus_dot_v1_dot_gateway__service__pb2.ListAliasesRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.ListAliasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,15 @@ class GatewayServiceStub:
     """List the collections."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteCollectionRequest, _gateway_service_pb2.DeleteCollectionResponse]
     """Delete a collection and its items."""
+    SetAlias: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.SetAliasRequest, _gateway_service_pb2.SetAliasResponse]
+    """Point a name at a collection, or at another one. Wherever a collection is named, in reads and writes, the alias stands
+    for it; only DeleteCollection takes no alias. Switching is refused with ALIAS_REFUSED unless the new collection holds as
+    many items of each modality under the same ids, and answers a seeded probe as well as the old one.
+    """
+    DeleteAlias: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteAliasRequest, _gateway_service_pb2.DeleteAliasResponse]
+    """Delete an alias; the collection it points at stays."""
+    ListAliases: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAliasesRequest, _gateway_service_pb2.ListAliasesResponse]
+    """List the aliases."""
     Evaluate: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.EvaluateRequest, _gateway_service_pb2.EvaluateResponse]
     """Judge retrieval over a collection's pairs."""
     VerifyAligner: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.VerifyAlignerRequest, _gateway_service_pb2.VerifyAlignerResponse]
@@ -136,6 +145,15 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """List the collections."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteCollectionRequest, _gateway_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Delete a collection and its items."""
+    SetAlias: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.SetAliasRequest, _gateway_service_pb2.SetAliasResponse]  # type: ignore[assignment]
+    """Point a name at a collection, or at another one. Wherever a collection is named, in reads and writes, the alias stands
+    for it; only DeleteCollection takes no alias. Switching is refused with ALIAS_REFUSED unless the new collection holds as
+    many items of each modality under the same ids, and answers a seeded probe as well as the old one.
+    """
+    DeleteAlias: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteAliasRequest, _gateway_service_pb2.DeleteAliasResponse]  # type: ignore[assignment]
+    """Delete an alias; the collection it points at stays."""
+    ListAliases: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAliasesRequest, _gateway_service_pb2.ListAliasesResponse]  # type: ignore[assignment]
+    """List the aliases."""
     Evaluate: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.EvaluateRequest, _gateway_service_pb2.EvaluateResponse]  # type: ignore[assignment]
     """Judge retrieval over a collection's pairs."""
     VerifyAligner: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.VerifyAlignerRequest, _gateway_service_pb2.VerifyAlignerResponse]  # type: ignore[assignment]
@@ -276,6 +294,33 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.DeleteCollectionResponse, _abc.Awaitable[_gateway_service_pb2.DeleteCollectionResponse]]:
         """Delete a collection and its items."""
+
+    @_abc_1.abstractmethod
+    def SetAlias(
+        self,
+        request: _gateway_service_pb2.SetAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.SetAliasResponse, _abc.Awaitable[_gateway_service_pb2.SetAliasResponse]]:
+        """Point a name at a collection, or at another one. Wherever a collection is named, in reads and writes, the alias stands
+        for it; only DeleteCollection takes no alias. Switching is refused with ALIAS_REFUSED unless the new collection holds as
+        many items of each modality under the same ids, and answers a seeded probe as well as the old one.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAlias(
+        self,
+        request: _gateway_service_pb2.DeleteAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.DeleteAliasResponse, _abc.Awaitable[_gateway_service_pb2.DeleteAliasResponse]]:
+        """Delete an alias; the collection it points at stays."""
+
+    @_abc_1.abstractmethod
+    def ListAliases(
+        self,
+        request: _gateway_service_pb2.ListAliasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.ListAliasesResponse, _abc.Awaitable[_gateway_service_pb2.ListAliasesResponse]]:
+        """List the aliases."""
 
     @_abc_1.abstractmethod
     def Evaluate(

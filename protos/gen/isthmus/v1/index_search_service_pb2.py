@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from isthmus.v1 import alias_pb2 as isthmus_dot_v1_dot_alias__pb2
 from isthmus.v1 import common_pb2 as isthmus_dot_v1_dot_common__pb2
 from isthmus.v1 import filter_pb2 as isthmus_dot_v1_dot_filter__pb2
 from isthmus.v1 import matching_pb2 as isthmus_dot_v1_dot_matching__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%isthmus/v1/index_search_service.proto\x12\nisthmus.v1\x1a\x17isthmus/v1/common.proto\x1a\x17isthmus/v1/filter.proto\x1a\x19isthmus/v1/matching.proto\"~\n\x0e\x45xampleVectors\x12&\n\x08modality\x18\x01 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x02 \x01(\t\x12$\n\x07vectors\x18\x03 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\x0f\n\x07weights\x18\x04 \x03(\x01\"\x99\x04\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x08modality\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x03 \x01(\t\x12$\n\x07queries\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\r\n\x05top_k\x18\x05 \x01(\r\x12+\n\ritem_modality\x18\x06 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x14\n\x0cmin_revision\x18\x07 \x01(\x04\x12\"\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x12.isthmus.v1.Filter\x12%\n\x08group_by\x18\t \x01(\x0e\x32\x13.isthmus.v1.GroupBy\x12\x13\n\x0b\x65xclude_ids\x18\n \x03(\t\x12,\n\x08\x65xamples\x18\x0b \x03(\x0b\x32\x1a.isthmus.v1.ExampleVectors\x12\x1b\n\x0e\x63ollapse_above\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmmr_lambda\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06offset\x18\x0e \x01(\r\x12\x16\n\x0e\x65xpected_order\x18\x0f \x01(\x0c\x12\x0f\n\x07own_ids\x18\x10 \x03(\t\x12&\n\x04view\x18\x11 \x01(\x0e\x32\x18.isthmus.v1.NeighborViewB\x11\n\x0f_collapse_aboveB\r\n\x0b_mmr_lambda\"7\n\x0cNeighborList\x12\'\n\tneighbors\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Neighbor\"\xc5\x01\n\x0eSearchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.NeighborList\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05space\x18\x03 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x04 \x01(\x0e\x32\x1d.isthmus.v1.CalibrationSource\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.Timings\x12\r\n\x05order\x18\x06 \x01(\x0c\"\x92\x01\n!IndexSearchServiceGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x1a\n\x12include_embeddings\x18\x03 \x01(\x08\x12\x1a\n\x12include_thumbnails\x18\x04 \x01(\x08\x12\x14\n\x0cmin_revision\x18\x05 \x01(\x04\"W\n\"IndexSearchServiceGetItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.isthmus.v1.Item\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\xa6\x01\n\x10ReadItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x13\n\x0bpaired_only\x18\x03 \x01(\x08\x12\x11\n\tattribute\x18\x04 \x01(\t\x12\x15\n\rcontent_words\x18\x05 \x01(\x08\x12\x14\n\x0csample_count\x18\x06 \x01(\r\x12\x13\n\x0bsample_seed\x18\x07 \x01(\x04\"\x8f\x02\n\x11ReadItemsResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.isthmus.v1.Collection\x12,\n\x07\x61ligner\x18\x02 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x0b\n\x03ids\x18\x04 \x03(\t\x12\x11\n\tpair_keys\x18\x05 \x03(\t\x12\'\n\nembeddings\x18\x06 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\x18\n\x10\x61ttribute_values\x18\x07 \x03(\t\x12\x15\n\rcontent_words\x18\x08 \x03(\r\"P\n\x11ListValuesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tattribute\x18\x02 \x01(\t\x12\x14\n\x0cmin_revision\x18\x03 \x01(\x04\"P\n\x12ListValuesResponse\x12\x0e\n\x06values\x18\x01 \x03(\t\x12*\n\ncollection\x18\x02 \x01(\x0b\x32\x16.isthmus.v1.Collection\"\xe1\x01\n#IndexSearchServiceMatchPairsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x34\n\x10image_embeddings\x18\x02 \x03(\x0b\x32\x1a.isthmus.v1.EmbeddingBatch\x12\x33\n\x0ftext_embeddings\x18\x03 \x03(\x0b\x32\x1a.isthmus.v1.EmbeddingBatch\x12%\n\x05terms\x18\x04 \x01(\x0b\x32\x16.isthmus.v1.MatchTerms\x12\x14\n\x0cmin_revision\x18\x05 \x01(\x04\"\xad\x02\n$IndexSearchServiceMatchPairsResponse\x12&\n\x07matches\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.PairMatch\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.isthmus.v1.ItemError\x12\x14\n\x0c\x61\x63\x63\x65pt_above\x18\x03 \x01(\x01\x12\x14\n\x0crefuse_below\x18\x04 \x01(\x01\x12\x0f\n\x07\x61ligner\x18\x05 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x06 \x01(\x0e\x32\x1d.isthmus.v1.CalibrationSource\x12\r\n\x05space\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12$\n\x07timings\x18\t \x01(\x0b\x32\x13.isthmus.v1.Timings\"T\n(IndexSearchServiceGetShadowReportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\"U\n)IndexSearchServiceGetShadowReportResponse\x12(\n\x06report\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.ShadowReport\"A\n\x0fKnownCollection\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"A\n\x13ListFollowedRequest\x12*\n\x05known\x18\x01 \x03(\x0b\x32\x1b.isthmus.v1.KnownCollection\"\x8d\x01\n\x12\x46ollowedCollection\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ligner\x18\x05 \x01(\t\x12\x12\n\nitem_count\x18\x06 \x01(\x04\x12\x15\n\rchanged_count\x18\x07 \x01(\x04\"K\n\x14ListFollowedResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.isthmus.v1.FollowedCollection2\xc1\x05\n\x12IndexSearchService\x12\x44\n\x06Search\x12\x19.isthmus.v1.SearchRequest\x1a\x1a.isthmus.v1.SearchResponse\"\x03\x90\x02\x01\x12t\n\nMatchPairs\x12/.isthmus.v1.IndexSearchServiceMatchPairsRequest\x1a\x30.isthmus.v1.IndexSearchServiceMatchPairsResponse\"\x03\x90\x02\x01\x12n\n\x08GetItems\x12-.isthmus.v1.IndexSearchServiceGetItemsRequest\x1a..isthmus.v1.IndexSearchServiceGetItemsResponse\"\x03\x90\x02\x01\x12\x83\x01\n\x0fGetShadowReport\x12\x34.isthmus.v1.IndexSearchServiceGetShadowReportRequest\x1a\x35.isthmus.v1.IndexSearchServiceGetShadowReportResponse\"\x03\x90\x02\x01\x12O\n\tReadItems\x12\x1c.isthmus.v1.ReadItemsRequest\x1a\x1d.isthmus.v1.ReadItemsResponse\"\x03\x90\x02\x01\x30\x01\x12P\n\nListValues\x12\x1d.isthmus.v1.ListValuesRequest\x1a\x1e.isthmus.v1.ListValuesResponse\"\x03\x90\x02\x01\x12V\n\x0cListFollowed\x12\x1f.isthmus.v1.ListFollowedRequest\x1a .isthmus.v1.ListFollowedResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%isthmus/v1/index_search_service.proto\x12\nisthmus.v1\x1a\x16isthmus/v1/alias.proto\x1a\x17isthmus/v1/common.proto\x1a\x17isthmus/v1/filter.proto\x1a\x19isthmus/v1/matching.proto\"~\n\x0e\x45xampleVectors\x12&\n\x08modality\x18\x01 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x02 \x01(\t\x12$\n\x07vectors\x18\x03 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\x0f\n\x07weights\x18\x04 \x03(\x01\"\x99\x04\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x08modality\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\r\n\x05space\x18\x03 \x01(\t\x12$\n\x07queries\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\r\n\x05top_k\x18\x05 \x01(\r\x12+\n\ritem_modality\x18\x06 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x14\n\x0cmin_revision\x18\x07 \x01(\x04\x12\"\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x12.isthmus.v1.Filter\x12%\n\x08group_by\x18\t \x01(\x0e\x32\x13.isthmus.v1.GroupBy\x12\x13\n\x0b\x65xclude_ids\x18\n \x03(\t\x12,\n\x08\x65xamples\x18\x0b \x03(\x0b\x32\x1a.isthmus.v1.ExampleVectors\x12\x1b\n\x0e\x63ollapse_above\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmmr_lambda\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06offset\x18\x0e \x01(\r\x12\x16\n\x0e\x65xpected_order\x18\x0f \x01(\x0c\x12\x0f\n\x07own_ids\x18\x10 \x03(\t\x12&\n\x04view\x18\x11 \x01(\x0e\x32\x18.isthmus.v1.NeighborViewB\x11\n\x0f_collapse_aboveB\r\n\x0b_mmr_lambda\"7\n\x0cNeighborList\x12\'\n\tneighbors\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Neighbor\"\xd9\x01\n\x0eSearchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.NeighborList\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05space\x18\x03 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x04 \x01(\x0e\x32\x1d.isthmus.v1.CalibrationSource\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.Timings\x12\r\n\x05order\x18\x06 \x01(\x0c\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x92\x01\n!IndexSearchServiceGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x1a\n\x12include_embeddings\x18\x03 \x01(\x08\x12\x1a\n\x12include_thumbnails\x18\x04 \x01(\x08\x12\x14\n\x0cmin_revision\x18\x05 \x01(\x04\"k\n\"IndexSearchServiceGetItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.isthmus.v1.Item\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x12\n\ncollection\x18\x03 \x01(\t\"\xa6\x01\n\x10ReadItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\x12\x13\n\x0bpaired_only\x18\x03 \x01(\x08\x12\x11\n\tattribute\x18\x04 \x01(\t\x12\x15\n\rcontent_words\x18\x05 \x01(\x08\x12\x14\n\x0csample_count\x18\x06 \x01(\r\x12\x13\n\x0bsample_seed\x18\x07 \x01(\x04\"\x8f\x02\n\x11ReadItemsResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.isthmus.v1.Collection\x12,\n\x07\x61ligner\x18\x02 \x01(\x0b\x32\x1b.isthmus.v1.AlignerArtefact\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.Modality\x12\x0b\n\x03ids\x18\x04 \x03(\t\x12\x11\n\tpair_keys\x18\x05 \x03(\t\x12\'\n\nembeddings\x18\x06 \x01(\x0b\x32\x13.isthmus.v1.Vectors\x12\x18\n\x10\x61ttribute_values\x18\x07 \x03(\t\x12\x15\n\rcontent_words\x18\x08 \x03(\r\"P\n\x11ListValuesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tattribute\x18\x02 \x01(\t\x12\x14\n\x0cmin_revision\x18\x03 \x01(\x04\"P\n\x12ListValuesResponse\x12\x0e\n\x06values\x18\x01 \x03(\t\x12*\n\ncollection\x18\x02 \x01(\x0b\x32\x16.isthmus.v1.Collection\"\xe1\x01\n#IndexSearchServiceMatchPairsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x34\n\x10image_embeddings\x18\x02 \x03(\x0b\x32\x1a.isthmus.v1.EmbeddingBatch\x12\x33\n\x0ftext_embeddings\x18\x03 \x03(\x0b\x32\x1a.isthmus.v1.EmbeddingBatch\x12%\n\x05terms\x18\x04 \x01(\x0b\x32\x16.isthmus.v1.MatchTerms\x12\x14\n\x0cmin_revision\x18\x05 \x01(\x04\"\xad\x02\n$IndexSearchServiceMatchPairsResponse\x12&\n\x07matches\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.PairMatch\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.isthmus.v1.ItemError\x12\x14\n\x0c\x61\x63\x63\x65pt_above\x18\x03 \x01(\x01\x12\x14\n\x0crefuse_below\x18\x04 \x01(\x01\x12\x0f\n\x07\x61ligner\x18\x05 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x06 \x01(\x0e\x32\x1d.isthmus.v1.CalibrationSource\x12\r\n\x05space\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12$\n\x07timings\x18\t \x01(\x0b\x32\x13.isthmus.v1.Timings\"T\n(IndexSearchServiceGetShadowReportRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0cmin_revision\x18\x02 \x01(\x04\"U\n)IndexSearchServiceGetShadowReportResponse\x12(\n\x06report\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.ShadowReport\"A\n\x0fKnownCollection\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"A\n\x13ListFollowedRequest\x12*\n\x05known\x18\x01 \x03(\x0b\x32\x1b.isthmus.v1.KnownCollection\"\x8d\x01\n\x12\x46ollowedCollection\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ligner\x18\x05 \x01(\t\x12\x12\n\nitem_count\x18\x06 \x01(\x04\x12\x15\n\rchanged_count\x18\x07 \x01(\x04\"K\n\x14ListFollowedResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.isthmus.v1.FollowedCollection\"\x8d\x01\n\x19\x43ompareCollectionsRequest\x12\x16\n\x0eold_collection\x18\x01 \x01(\t\x12\x16\n\x0enew_collection\x18\x02 \x01(\t\x12\x18\n\x10old_min_revision\x18\x03 \x01(\x04\x12\x18\n\x10new_min_revision\x18\x04 \x01(\x04\x12\x0c\n\x04seed\x18\x05 \x01(\x04\"M\n\x1a\x43ompareCollectionsResponse\x12/\n\ncomparison\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.AliasComparison2\xab\x06\n\x12IndexSearchService\x12\x44\n\x06Search\x12\x19.isthmus.v1.SearchRequest\x1a\x1a.isthmus.v1.SearchResponse\"\x03\x90\x02\x01\x12t\n\nMatchPairs\x12/.isthmus.v1.IndexSearchServiceMatchPairsRequest\x1a\x30.isthmus.v1.IndexSearchServiceMatchPairsResponse\"\x03\x90\x02\x01\x12n\n\x08GetItems\x12-.isthmus.v1.IndexSearchServiceGetItemsRequest\x1a..isthmus.v1.IndexSearchServiceGetItemsResponse\"\x03\x90\x02\x01\x12\x83\x01\n\x0fGetShadowReport\x12\x34.isthmus.v1.IndexSearchServiceGetShadowReportRequest\x1a\x35.isthmus.v1.IndexSearchServiceGetShadowReportResponse\"\x03\x90\x02\x01\x12O\n\tReadItems\x12\x1c.isthmus.v1.ReadItemsRequest\x1a\x1d.isthmus.v1.ReadItemsResponse\"\x03\x90\x02\x01\x30\x01\x12P\n\nListValues\x12\x1d.isthmus.v1.ListValuesRequest\x1a\x1e.isthmus.v1.ListValuesResponse\"\x03\x90\x02\x01\x12V\n\x0cListFollowed\x12\x1f.isthmus.v1.ListFollowedRequest\x1a .isthmus.v1.ListFollowedResponse\"\x03\x90\x02\x01\x12h\n\x12\x43ompareCollections\x12%.isthmus.v1.CompareCollectionsRequest\x1a&.isthmus.v1.CompareCollectionsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,42 +49,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['ListValues']._serialized_options = b'\220\002\001'
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['ListFollowed']._loaded_options = None
   _globals['_INDEXSEARCHSERVICE'].methods_by_name['ListFollowed']._serialized_options = b'\220\002\001'
-  _globals['_EXAMPLEVECTORS']._serialized_start=130
-  _globals['_EXAMPLEVECTORS']._serialized_end=256
-  _globals['_SEARCHREQUEST']._serialized_start=259
-  _globals['_SEARCHREQUEST']._serialized_end=796
-  _globals['_NEIGHBORLIST']._serialized_start=798
-  _globals['_NEIGHBORLIST']._serialized_end=853
-  _globals['_SEARCHRESPONSE']._serialized_start=856
-  _globals['_SEARCHRESPONSE']._serialized_end=1053
-  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_start=1056
-  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_end=1202
-  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_start=1204
-  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_end=1291
-  _globals['_READITEMSREQUEST']._serialized_start=1294
-  _globals['_READITEMSREQUEST']._serialized_end=1460
-  _globals['_READITEMSRESPONSE']._serialized_start=1463
-  _globals['_READITEMSRESPONSE']._serialized_end=1734
-  _globals['_LISTVALUESREQUEST']._serialized_start=1736
-  _globals['_LISTVALUESREQUEST']._serialized_end=1816
-  _globals['_LISTVALUESRESPONSE']._serialized_start=1818
-  _globals['_LISTVALUESRESPONSE']._serialized_end=1898
-  _globals['_INDEXSEARCHSERVICEMATCHPAIRSREQUEST']._serialized_start=1901
-  _globals['_INDEXSEARCHSERVICEMATCHPAIRSREQUEST']._serialized_end=2126
-  _globals['_INDEXSEARCHSERVICEMATCHPAIRSRESPONSE']._serialized_start=2129
-  _globals['_INDEXSEARCHSERVICEMATCHPAIRSRESPONSE']._serialized_end=2430
-  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTREQUEST']._serialized_start=2432
-  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTREQUEST']._serialized_end=2516
-  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTRESPONSE']._serialized_start=2518
-  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTRESPONSE']._serialized_end=2603
-  _globals['_KNOWNCOLLECTION']._serialized_start=2605
-  _globals['_KNOWNCOLLECTION']._serialized_end=2670
-  _globals['_LISTFOLLOWEDREQUEST']._serialized_start=2672
-  _globals['_LISTFOLLOWEDREQUEST']._serialized_end=2737
-  _globals['_FOLLOWEDCOLLECTION']._serialized_start=2740
-  _globals['_FOLLOWEDCOLLECTION']._serialized_end=2881
-  _globals['_LISTFOLLOWEDRESPONSE']._serialized_start=2883
-  _globals['_LISTFOLLOWEDRESPONSE']._serialized_end=2958
-  _globals['_INDEXSEARCHSERVICE']._serialized_start=2961
-  _globals['_INDEXSEARCHSERVICE']._serialized_end=3666
+  _globals['_INDEXSEARCHSERVICE'].methods_by_name['CompareCollections']._loaded_options = None
+  _globals['_INDEXSEARCHSERVICE'].methods_by_name['CompareCollections']._serialized_options = b'\220\002\001'
+  _globals['_EXAMPLEVECTORS']._serialized_start=154
+  _globals['_EXAMPLEVECTORS']._serialized_end=280
+  _globals['_SEARCHREQUEST']._serialized_start=283
+  _globals['_SEARCHREQUEST']._serialized_end=820
+  _globals['_NEIGHBORLIST']._serialized_start=822
+  _globals['_NEIGHBORLIST']._serialized_end=877
+  _globals['_SEARCHRESPONSE']._serialized_start=880
+  _globals['_SEARCHRESPONSE']._serialized_end=1097
+  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_start=1100
+  _globals['_INDEXSEARCHSERVICEGETITEMSREQUEST']._serialized_end=1246
+  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_start=1248
+  _globals['_INDEXSEARCHSERVICEGETITEMSRESPONSE']._serialized_end=1355
+  _globals['_READITEMSREQUEST']._serialized_start=1358
+  _globals['_READITEMSREQUEST']._serialized_end=1524
+  _globals['_READITEMSRESPONSE']._serialized_start=1527
+  _globals['_READITEMSRESPONSE']._serialized_end=1798
+  _globals['_LISTVALUESREQUEST']._serialized_start=1800
+  _globals['_LISTVALUESREQUEST']._serialized_end=1880
+  _globals['_LISTVALUESRESPONSE']._serialized_start=1882
+  _globals['_LISTVALUESRESPONSE']._serialized_end=1962
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSREQUEST']._serialized_start=1965
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSREQUEST']._serialized_end=2190
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSRESPONSE']._serialized_start=2193
+  _globals['_INDEXSEARCHSERVICEMATCHPAIRSRESPONSE']._serialized_end=2494
+  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTREQUEST']._serialized_start=2496
+  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTREQUEST']._serialized_end=2580
+  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTRESPONSE']._serialized_start=2582
+  _globals['_INDEXSEARCHSERVICEGETSHADOWREPORTRESPONSE']._serialized_end=2667
+  _globals['_KNOWNCOLLECTION']._serialized_start=2669
+  _globals['_KNOWNCOLLECTION']._serialized_end=2734
+  _globals['_LISTFOLLOWEDREQUEST']._serialized_start=2736
+  _globals['_LISTFOLLOWEDREQUEST']._serialized_end=2801
+  _globals['_FOLLOWEDCOLLECTION']._serialized_start=2804
+  _globals['_FOLLOWEDCOLLECTION']._serialized_end=2945
+  _globals['_LISTFOLLOWEDRESPONSE']._serialized_start=2947
+  _globals['_LISTFOLLOWEDRESPONSE']._serialized_end=3022
+  _globals['_COMPARECOLLECTIONSREQUEST']._serialized_start=3025
+  _globals['_COMPARECOLLECTIONSREQUEST']._serialized_end=3166
+  _globals['_COMPARECOLLECTIONSRESPONSE']._serialized_start=3168
+  _globals['_COMPARECOLLECTIONSRESPONSE']._serialized_end=3245
+  _globals['_INDEXSEARCHSERVICE']._serialized_start=3248
+  _globals['_INDEXSEARCHSERVICE']._serialized_end=4059
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from isthmus.v1 import alias_pb2 as _alias_pb2
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
 from isthmus.v1 import matching_pb2 as _matching_pb2
@@ -202,6 +203,7 @@ class SearchResponse(_message.Message):
     CALIBRATION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision that was searched."""
     space: _builtins.str
@@ -210,6 +212,8 @@ class SearchResponse(_message.Message):
     """Output only. How scores of the two modalities were made comparable."""
     order: _builtins.bytes
     """Output only. 8 bytes, equal while searches are answered from the same order."""
+    collection: _builtins.str
+    """Output only. The collection that answered, where the request names an alias too."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeighborList]:
         """Output only. One list a query. A maximum of 256."""
@@ -227,10 +231,11 @@ class SearchResponse(_message.Message):
         calibration: _common_pb2.CalibrationSource.ValueType = ...,
         timings: _common_pb2.Timings | None = ...,
         order: _builtins.bytes = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "order", b"order", "results", b"results", "revision", b"revision", "space", b"space", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "collection", b"collection", "order", b"order", "results", b"results", "revision", b"revision", "space", b"space", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,8 +289,11 @@ class IndexSearchServiceGetItemsResponse(_message.Message):
 
     ITEMS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision they were read at."""
+    collection: _builtins.str
+    """Output only. The collection that answered, where the request names an alias too."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Item]:
         """Output only. The items found, in the order asked. A maximum of 1000."""
@@ -295,10 +303,11 @@ class IndexSearchServiceGetItemsResponse(_message.Message):
         *,
         items: _abc.Iterable[_common_pb2.Item] | None = ...,
         revision: _builtins.int = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "items", b"items", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -757,3 +766,65 @@ class ListFollowedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListFollowedResponse: _TypeAlias = ListFollowedResponse  # noqa: Y015
+
+@_typing.final
+class CompareCollectionsRequest(_message.Message):
+    """Two collections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLD_COLLECTION_FIELD_NUMBER: _builtins.int
+    NEW_COLLECTION_FIELD_NUMBER: _builtins.int
+    OLD_MIN_REVISION_FIELD_NUMBER: _builtins.int
+    NEW_MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    old_collection: _builtins.str
+    """Required. The old one."""
+    new_collection: _builtins.str
+    """Required. The new one."""
+    old_min_revision: _builtins.int
+    """Optional. At least this revision of the old one."""
+    new_min_revision: _builtins.int
+    """Optional. At least this revision of the new one."""
+    seed: _builtins.int
+    """Optional. Seed of the probe."""
+    def __init__(
+        self,
+        *,
+        old_collection: _builtins.str = ...,
+        new_collection: _builtins.str = ...,
+        old_min_revision: _builtins.int = ...,
+        new_min_revision: _builtins.int = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_collection", b"new_collection", "new_min_revision", b"new_min_revision", "old_collection", b"old_collection", "old_min_revision", b"old_min_revision", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareCollectionsRequest: _TypeAlias = CompareCollectionsRequest  # noqa: Y015
+
+@_typing.final
+class CompareCollectionsResponse(_message.Message):
+    """How they answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def comparison(self) -> _alias_pb2.AliasComparison:
+        """Output only. What was found."""
+
+    def __init__(
+        self,
+        *,
+        comparison: _alias_pb2.AliasComparison | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareCollectionsResponse: _TypeAlias = CompareCollectionsResponse  # noqa: Y015

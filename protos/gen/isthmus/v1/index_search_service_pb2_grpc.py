@@ -70,6 +70,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.FromString,
                 _registered_method=True)
+        self.CompareCollections = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/CompareCollections',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.CompareCollectionsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.CompareCollectionsResponse.FromString,
+                _registered_method=True)
 
 
 class IndexSearchServiceServicer(object):
@@ -125,6 +130,13 @@ class IndexSearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareCollections(self, request, context):
+        """Compare how two collections answer the same questions, for an alias that is to point at the other one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexSearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +174,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.ListFollowed,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.SerializeToString,
+            ),
+            'CompareCollections': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareCollections,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.CompareCollectionsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.CompareCollectionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +371,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/ListFollowed',
             isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareCollections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/CompareCollections',
+            isthmus_dot_v1_dot_index__search__service__pb2.CompareCollectionsRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.CompareCollectionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

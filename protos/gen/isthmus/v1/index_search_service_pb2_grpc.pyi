@@ -47,6 +47,8 @@ class IndexSearchServiceStub:
     """List the different values that an attribute has, from memory: no embedding is read."""
     ListFollowed: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]
     """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
+    CompareCollections: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.CompareCollectionsRequest, _index_search_service_pb2.CompareCollectionsResponse]
+    """Compare how two collections answer the same questions, for an alias that is to point at the other one."""
 
 @_typing.type_check_only
 class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
@@ -67,6 +69,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     """List the different values that an attribute has, from memory: no embedding is read."""
     ListFollowed: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]  # type: ignore[assignment]
     """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
+    CompareCollections: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.CompareCollectionsRequest, _index_search_service_pb2.CompareCollectionsResponse]  # type: ignore[assignment]
+    """Compare how two collections answer the same questions, for an alias that is to point at the other one."""
 
 class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers from an immutable snapshot of a collection."""
@@ -126,5 +130,13 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_search_service_pb2.ListFollowedResponse, _abc.Awaitable[_index_search_service_pb2.ListFollowedResponse]]:
         """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
+
+    @_abc_1.abstractmethod
+    def CompareCollections(
+        self,
+        request: _index_search_service_pb2.CompareCollectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.CompareCollectionsResponse, _abc.Awaitable[_index_search_service_pb2.CompareCollectionsResponse]]:
+        """Compare how two collections answer the same questions, for an alias that is to point at the other one."""
 
 def add_IndexSearchServiceServicer_to_server(servicer: IndexSearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

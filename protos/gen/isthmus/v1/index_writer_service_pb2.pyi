@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from isthmus.v1 import alias_pb2 as _alias_pb2
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import importing_pb2 as _importing_pb2
 import builtins as _builtins
@@ -356,6 +357,7 @@ class IndexWriterServiceUpsertItemsResponse(_message.Message):
     UPDATED_COUNT_FIELD_NUMBER: _builtins.int
     UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision at which these items are durable."""
     created_count: _builtins.int
@@ -364,6 +366,8 @@ class IndexWriterServiceUpsertItemsResponse(_message.Message):
     """Output only. Items that replaced another version."""
     unchanged_count: _builtins.int
     """Output only. Items that were stored just so already."""
+    collection: _builtins.str
+    """Output only. The collection that was written, where the request names an alias too."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
         """Output only. Items that were refused. A maximum of 1000."""
@@ -376,10 +380,11 @@ class IndexWriterServiceUpsertItemsResponse(_message.Message):
         updated_count: _builtins.int = ...,
         unchanged_count: _builtins.int = ...,
         errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_count", b"created_count", "errors", b"errors", "revision", b"revision", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "created_count", b"created_count", "errors", b"errors", "revision", b"revision", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -425,19 +430,23 @@ class IndexWriterServiceDeleteItemsResponse(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision at which they are gone."""
     deleted_count: _builtins.int
     """Output only. Items that were there."""
+    collection: _builtins.str
+    """Output only. The collection that was written, where the request names an alias too."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         deleted_count: _builtins.int = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "deleted_count", b"deleted_count", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -924,3 +933,161 @@ class IndexWriterServiceImportFilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWriterServiceImportFilesResponse: _TypeAlias = IndexWriterServiceImportFilesResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceSetAliasRequest(_message.Message):
+    """Where a name is to point."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    RECALL_MARGIN_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """Required. The alias."""
+    collection: _builtins.str
+    """Required. The collection, by its own name."""
+    recall_margin: _builtins.float
+    """Optional. How far the recall@10 of pairs may fall, 0 to 1; unset means 0.02."""
+    override_reason: _builtins.str
+    """Optional. Why it is switched all the same, 1 to 1,024 bytes; kept with the alias."""
+    seed: _builtins.int
+    """Optional. Seed of the ids that are looked for."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    @_builtins.property
+    def comparison(self) -> _alias_pb2.AliasComparison:
+        """Optional. How the collection that it points at and this one answer; required to switch without a reason."""
+
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        comparison: _alias_pb2.AliasComparison | None = ...,
+        recall_margin: _builtins.float | None = ...,
+        override_reason: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recall_margin", b"_recall_margin", "comparison", b"comparison", "recall_margin", b"recall_margin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recall_margin", b"_recall_margin", "alias", b"alias", "collection", b"collection", "comparison", b"comparison", "override_reason", b"override_reason", "recall_margin", b"recall_margin", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__recall_margin: _TypeAlias = _typing.Literal["recall_margin"]  # noqa: Y015
+    _WhichOneofArgType__recall_margin: _TypeAlias = _typing.Literal["_recall_margin", b"_recall_margin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_margin) -> _WhichOneofReturnType__recall_margin | None: ...
+
+Global___IndexWriterServiceSetAliasRequest: _TypeAlias = IndexWriterServiceSetAliasRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceSetAliasResponse(_message.Message):
+    """It points there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def alias(self) -> _alias_pb2.Alias:
+        """Output only. The alias."""
+
+    def __init__(
+        self,
+        *,
+        alias: _alias_pb2.Alias | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceSetAliasResponse: _TypeAlias = IndexWriterServiceSetAliasResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceDeleteAliasRequest(_message.Message):
+    """An alias to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """Required. The alias."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceDeleteAliasRequest: _TypeAlias = IndexWriterServiceDeleteAliasRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceDeleteAliasResponse(_message.Message):
+    """It is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceDeleteAliasResponse: _TypeAlias = IndexWriterServiceDeleteAliasResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceListAliasesRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceListAliasesRequest: _TypeAlias = IndexWriterServiceListAliasesRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceListAliasesResponse(_message.Message):
+    """The aliases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[_alias_pb2.Alias]:
+        """Output only. The tenant's aliases by name. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        aliases: _abc.Iterable[_alias_pb2.Alias] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceListAliasesResponse: _TypeAlias = IndexWriterServiceListAliasesResponse  # noqa: Y015

@@ -57,6 +57,12 @@ class IndexWriterServiceStub:
     """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
+    SetAlias: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAliasRequest, _index_writer_service_pb2.IndexWriterServiceSetAliasResponse]
+    """Point an alias at a collection; the writer holds a switch to what it finds itself and to the comparison."""
+    DeleteAlias: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteAliasRequest, _index_writer_service_pb2.IndexWriterServiceDeleteAliasResponse]
+    """Delete an alias."""
+    ListAliases: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListAliasesRequest, _index_writer_service_pb2.IndexWriterServiceListAliasesResponse]
+    """List the tenant's aliases."""
     WatchRevisions: _grpc.UnaryStreamMultiCallable[_index_writer_service_pb2.WatchRevisionsRequest, _index_writer_service_pb2.WatchRevisionsResponse]
     """Announce commits of every tenant as they happen; for searchers. A watcher that is slow hears the newest revision of
     each collection only. It never makes the writer take the store.
@@ -91,6 +97,12 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]  # type: ignore[assignment]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
+    SetAlias: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAliasRequest, _index_writer_service_pb2.IndexWriterServiceSetAliasResponse]  # type: ignore[assignment]
+    """Point an alias at a collection; the writer holds a switch to what it finds itself and to the comparison."""
+    DeleteAlias: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteAliasRequest, _index_writer_service_pb2.IndexWriterServiceDeleteAliasResponse]  # type: ignore[assignment]
+    """Delete an alias."""
+    ListAliases: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListAliasesRequest, _index_writer_service_pb2.IndexWriterServiceListAliasesResponse]  # type: ignore[assignment]
+    """List the tenant's aliases."""
     WatchRevisions: _aio.UnaryStreamMultiCallable[_index_writer_service_pb2.WatchRevisionsRequest, _index_writer_service_pb2.WatchRevisionsResponse]  # type: ignore[assignment]
     """Announce commits of every tenant as they happen; for searchers. A watcher that is slow hears the newest revision of
     each collection only. It never makes the writer take the store.
@@ -194,6 +206,30 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]]:
         """List what was the active aligner of a collection, since when, and which promotion was forced."""
+
+    @_abc_1.abstractmethod
+    def SetAlias(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceSetAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceSetAliasResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceSetAliasResponse]]:
+        """Point an alias at a collection; the writer holds a switch to what it finds itself and to the comparison."""
+
+    @_abc_1.abstractmethod
+    def DeleteAlias(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceDeleteAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceDeleteAliasResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceDeleteAliasResponse]]:
+        """Delete an alias."""
+
+    @_abc_1.abstractmethod
+    def ListAliases(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceListAliasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceListAliasesResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceListAliasesResponse]]:
+        """List the tenant's aliases."""
 
     @_abc_1.abstractmethod
     def WatchRevisions(

@@ -1,0 +1,1 @@
+"""Calls for aliases, sync and async, and what the two share."""
