@@ -18,7 +18,7 @@ from tests.k8s.rendered import ROOT, Document, Rendered, render
 _METRIC = re.compile(r"\b((?:isthmus|ray)_[a-z0-9_]+)(?:\{([^}]*)\})?")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _SUFFIX = re.compile(r"_(bucket|count|sum|total)$")
-_MODULES = ("isthmus.gateway.metrics", "isthmus.runtime.base.metrics")
+_MODULES = ("isthmus.gateway.metrics", "isthmus.index.metrics", "isthmus.runtime.base.metrics")
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 
 
@@ -40,7 +40,7 @@ def _expressions(rendered: Rendered) -> list[str]:
 
 
 def _registered() -> dict[str, set[str]]:
-    """Return the labels of every metric that the gateway registers, by its name without a suffix."""
+    """Return the labels of every metric that gateway and index register, by its name without a suffix."""
     for module in _MODULES:
         importlib.import_module(module)
     collectors = list(prometheus_client.REGISTRY._collector_to_names)

@@ -87,6 +87,10 @@ class IndexConfig(CallerConfig):
     structures_max_bytes: int | None = Field(default=None, ge=1)
     """What the vectors and structures of all collections may take together while structures are built: what would take
     more is not built, and all vectors are searched on. Unset means 60 % of the memory that this process may take."""
+    probe_cpu_share: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Share of one CPU that measuring recall in the background takes while it runs; 0 measures none."""
+    probe_interval_s: float = Field(default=300.0, ge=0.0)
+    """How long after recall was measured it is measured again at the earliest, where items or queries have changed."""
     shadow_share: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of the searches of a collection with a shadow aligner that are asked of that too, chosen by their request
     id; 0 builds nothing for shadows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from isthmus.index.probe.figures import RecallFigure
 from isthmus.index.structure_state import StructureReport
 from isthmus.runtime.base.metrics import SECONDS_BUCKETS, Counter, Gauge, Histogram
 from isthmus.runtime.base.structure_kinds import Kind
@@ -22,6 +23,12 @@ __all__ = [
     "FOLLOW_FAILURES",
     "ITEMS",
     "MERGED_FRAGMENTS",
+    "PROBE_FAILURES",
+    "PROBE_SECONDS",
+    "QUERY_SOURCES",
+    "RECALL",
+    "RECALL_QUERIES",
+    "RECALL_TARGET",
     "REVISION",
     "SEARCH_SECONDS",
     "SHADOW_BYTES",
@@ -39,8 +46,10 @@ __all__ = [
     "STRUCTURE_SECONDS",
     "WRITER_HEARD",
     "forget_collection",
+    "forget_recall",
     "forget_shadow",
     "forget_structures",
+    "show_recall",
     "show_structures",
 ]
 
@@ -130,6 +139,21 @@ STRUCTURE_NEEDED_BYTES: Final = Gauge(
     "isthmus_index_structure_needed_bytes", "What building would take, where that is over the budget.", _STRUCTURED
 )
 
+QUERY_SOURCES: Final = ("real", "items")
+"""Values of the label `source`."""
+RECALL: Final = Gauge(
+    "isthmus_index_recall",
+    "Recall@10 of what is served, against all vectors, on queries of the other modality.",
+    _STRUCTURED,
+)
+RECALL_TARGET: Final = Gauge("isthmus_index_recall_target", "What that recall should not be below.", _STRUCTURED)
+RECALL_QUERIES: Final = Gauge("isthmus_index_recall_queries", "Queries it was measured on.", [*_STRUCTURED, "source"])
+"""`source` is real, or items: those of the other modality, until 100 real ones were seen."""
+PROBE_SECONDS: Final = Histogram(
+    "isthmus_index_probe_seconds", "Measuring recall once, rests included.", buckets=(0.1, 1, 10, 60, 300, 1_800)
+)
+PROBE_FAILURES: Final = Counter("isthmus_index_probe_failures", "Attempts to measure recall that failed.")
+
 SHADOW_BYTES: Final = Gauge("isthmus_index_shadow_bytes", "Memory of the shadow aligner's structures.", _SHADOWED)
 
 
@@ -143,6 +167,25 @@ def show_structures(tenant: str, collection: str, modality: str, report: Structu
         STRUCTURE_BYTES.labels(*labels, report.kind.value).set(report.memory_bytes)
         STRUCTURE_RECALL.labels(*labels, report.kind.value).set(report.recall)
     STRUCTURE_NEEDED_BYTES.labels(*labels).set(report.needed_bytes)
+
+
+def show_recall(tenant: str, collection: str, figure: RecallFigure) -> None:
+    """Export what was measured of one modality."""
+    labels = (tenant, collection, figure.item_modality.value)
+    RECALL.labels(*labels).set(figure.recall)
+    RECALL_TARGET.labels(*labels).set(figure.target)
+    for source in QUERY_SOURCES:
+        is_asked = (source == "real") is figure.is_real
+        RECALL_QUERIES.labels(*labels, source).set(figure.query_count if is_asked else 0)
+
+
+def forget_recall(tenant: str, collection: str) -> None:
+    """Stop exporting the recall of a collection that is gone."""
+    for modality in ("image", "text"):
+        for metric in (RECALL, RECALL_TARGET):
+            metric.remove(tenant, collection, modality)
+        for source in QUERY_SOURCES:
+            RECALL_QUERIES.remove(tenant, collection, modality, source)
 
 
 def forget_structures(tenant: str, collection: str) -> None:

@@ -33,6 +33,8 @@ from isthmus.index.news import NewsSource
 from isthmus.index.order import check_order, order_digest
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
+from isthmus.index.probe.figures import RecallFigure
+from isthmus.index.probe.prober import Prober
 from isthmus.index.ranking import Question, search_examples, search_snapshot
 from isthmus.index.reading import read_rows
 from isthmus.index.roster import Roster
@@ -69,6 +71,7 @@ class SearcherEngine:
         self._shadows = Shadows(config)
         self._caches = Caches(config)
         self._arranger = Arranger(config)
+        self._prober = Prober(config, is_quiet=lambda: self._pool.idle_threads == config.search_threads)
         self._following = Following(config, tend=self._tend, news=news, recall=self._caches.recall)
 
     async def start(self) -> None:
@@ -80,6 +83,7 @@ class SearcherEngine:
         await self._following.close()
         await self._shadows.close()
         await self._arranger.close()
+        await self._prober.close()
         await self._caches.close()
         self._pool.close()
 
@@ -176,6 +180,7 @@ class SearcherEngine:
         found = await self._pool.run(ask, deadline_s=deadline_s)
         if terms is None or not terms.offset:
             self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
+            self._prober.offer(follower, queries, question)
         return replace(found, order=order)
 
     async def search_examples(
@@ -269,6 +274,14 @@ class SearcherEngine:
         )
         none = StructureReport()
         return {modality: snapshot.structures.get(modality, none) for modality in snapshot.settings.modalities}
+
+    async def recall_figures(self, tenant: str, collection: str) -> tuple[RecallFigure, ...]:
+        """Return what was measured in the background of what this searcher's answers find.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+        """
+        return self._prober.figures(await self._following.follower(tenant, collection))
 
     async def get_items(
         self,
@@ -398,6 +411,7 @@ class SearcherEngine:
     def _tend(self, roster: Roster) -> None:
         self._shadows.tend(roster)
         self._arranger.tend(roster)
+        self._prober.tend(roster)
         self._caches.tend(roster)
 
 

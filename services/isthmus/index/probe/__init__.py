@@ -1,0 +1,1 @@
+"""Measures in the background what search structures find, on what people really ask."""
