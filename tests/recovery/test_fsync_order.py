@@ -25,17 +25,20 @@ from tests.unit.index.support import TENANT, center, create, images, running_wri
 def say(text):
     os.write(1, text.encode())
 
-async def main(root, durability, fan_out, commits):
+async def main(root, durability, fan_out, commits, replaced):
     async with running_writer(root, durability=durability, compact_fan_out=fan_out) as writer:
         await create(writer, aligner=center())
         say("ACK create")
         for number in range(commits):
             await upsert(writer, images([f"{number}-{row}" for row in range(4)]), vectors(number, 4))
             say(f"ACK {number}")
+        for number in range(2 * (replaced > 0)):
+            await upsert(writer, images([f"replaced-{row}" for row in range(replaced)]), vectors(number, replaced))
+            say(f"ACK replaced {number}")
         await writer.delete(TENANT, "things", ids=["0-0"], request_id="gone")
         say("ACK delete")
 
-asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])))
 """
 
 _CALLS = "openat,creat,write,pwrite64,writev,fsync,fdatasync,rename,renameat,renameat2,link,linkat,mkdir,mkdirat"
@@ -110,7 +113,7 @@ class _Disk:
         return _EXPENDABLE.search(path) is None
 
 
-def _trace(store: Path, *, durability: str, fan_out: int, commits: int) -> list[_Call]:
+def _trace(store: Path, *, durability: str, fan_out: int, commits: int, replaced: int = 0) -> list[_Call]:
     """Run a writer under `strace` and return its calls in the order in which they ended."""
     log = store.with_suffix(".strace")
     command = [
@@ -127,7 +130,7 @@ def _trace(store: Path, *, durability: str, fan_out: int, commits: int) -> list[
         "-c",
         _WRITER,
     ]
-    arguments = [str(store), durability, str(fan_out), str(commits)]
+    arguments = [str(store), durability, str(fan_out), str(commits), str(replaced)]
     done = subprocess.run([*command, *arguments], cwd=_ROOT, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return list(_calls(log.read_text(errors="replace").splitlines()))
@@ -189,9 +192,9 @@ def test_without_syncing_the_same_check_finds_what_would_be_lost(tmp_path: Path)
 
 
 def test_a_manifest_is_named_after_the_data_it_speaks_of_is_on_the_disk(tmp_path: Path) -> None:
-    """Compactions too: once a table exists, no manifest of it gets its name while a data file of it is not synced."""
+    """Of merges and folds too; and once these have ended, nothing is at risk that the newest version speaks of."""
     store = tmp_path / "store"
-    calls = _trace(store, durability="power", fan_out=4, commits=9)
+    calls = _trace(store, durability="power", fan_out=4, commits=9, replaced=300)
     disk, written = _Disk(str(store)), dict[str, str]()
     manifests: dict[PurePath, int] = {}
     checked = 0
@@ -206,6 +209,8 @@ def test_a_manifest_is_named_after_the_data_it_speaks_of_is_on_the_disk(tmp_path
             if manifests[table] > 1:
                 assert spoken_of.intersection(disk.at_risk()) == set()
                 checked += len(spoken_of)
-    # The first version, the claim, 9 upserts and the delete make 12; the rest are merges of small files.
-    assert max(manifests.values()) > 12
-    assert checked > 12
+    # The first version, the claim, 11 upserts and the delete make 14; the rest are merges of small files and a fold.
+    assert max(manifests.values()) > 14
+    assert checked > 14
+    assert any("/_deletions/" in path for call in calls for path in call.paths)
+    assert disk.at_risk() == []

@@ -28,7 +28,7 @@ class StoreSync:
 
     def __init__(self, uri: str, *, enabled: bool) -> None:
         self._root = Path(uri) if enabled and "://" not in uri else None
-        self._data_is_named = False
+        self._named: set[str] = set()
 
     def data_files(self, names: Iterable[str], *, folder: str = DATA) -> None:
         """Sync new files and the folder that names them."""
@@ -38,9 +38,9 @@ class StoreSync:
             _sync(self._root / folder / name)
         if (self._root / folder).exists():  # an empty table has none yet
             _sync(self._root / folder)
-            if not self._data_is_named:  # the first rows of an empty table made the folder
+            if folder not in self._named:  # the first file of its kind made the folder
                 _sync(self._root)
-                self._data_is_named = True
+                self._named.add(folder)
 
     def manifest(self, version: int) -> None:
         """Sync the manifest of `version` and the folder that names it."""

@@ -310,6 +310,9 @@ class AppendTable:
         files = [file["path"] for fragment in new_fragments for file in fragment["files"]]
         self._sums.note(files)
         self._sync.data_files(files)
+        before = dataset.version
         metrics = _Compaction.commit(dataset, rewrites)
-        self._sync.manifest(dataset.version)
+        # Lance commits twice for it, and again when an append came between: the last of these may be any version since.
+        for version in range(before + 1, self._latest().version + 1):
+            self._sync.manifest(version)
         return int(metrics.fragments_removed)
