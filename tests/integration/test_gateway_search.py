@@ -173,6 +173,28 @@ async def test_collections_are_made_listed_and_deleted(mesh: GatewayMesh) -> Non
     assert refusal(caught.value)[:2] == (grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND")
 
 
+async def test_a_collection_tells_what_it_asks_for_and_what_it_is_searched_by(mesh: GatewayMesh) -> None:
+    """The kind is kept; few items are searched exactly whatever it is; a kind that nobody knows is refused."""
+    made = await create(mesh, "more", index=common_pb2.INDEX_KIND_IVF_PQ)
+    assert made.index == common_pb2.INDEX_KIND_IVF_PQ
+    found = (
+        await mesh.stub.GetCollection(gateway_service_pb2.GetCollectionRequest(name="more"), timeout=10)
+    ).collection
+    assert found.index == common_pb2.INDEX_KIND_IVF_PQ
+    assert [(one.modality, one.state, one.kind) for one in found.structures] == [
+        (modality, common_pb2.STRUCTURE_STATE_EXACT, common_pb2.INDEX_KIND_FLAT_FLOAT32)
+        for modality in (common_pb2.MODALITY_IMAGE, common_pb2.MODALITY_TEXT)
+    ]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await create(mesh, "odd", index=99)
+    assert refusal(caught.value)[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_ENUM_VALUE")
+
+
+async def test_an_exact_search_of_few_items_is_the_search(mesh: GatewayMesh) -> None:
+    """Where there are no structures nothing is missed."""
+    assert _ids(await search(mesh, text="text 1", exact=True)) == _ids(await search(mesh, text="text 1"))
+
+
 async def test_a_foreign_space_needs_its_dimension(mesh: GatewayMesh) -> None:
     """A space that no encoder here makes is taken with a dimension and refused without."""
     made = await create(mesh, "foreign", text_space="bert@0123456789abcdef", text_dimension=384)

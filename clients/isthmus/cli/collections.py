@@ -9,15 +9,16 @@ import typer
 
 from isthmus.cli.failures import reporting
 from isthmus.cli.options import Address, Json, connect
-from isthmus.cli.output import facts, note, print_json, print_table, table
+from isthmus.cli.output import facts, note, percent, print_json, print_table, table
 from isthmus.cli.promotions import history_document, show_active, show_history
-from isthmus.client import Collection, GuardLimits
+from isthmus.client import Collection, GuardLimits, IndexKind, Structure
 
 __all__ = ["app", "show_collection"]
 
 app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True)
 
 _FIGURES: Final = ("images", "texts", "revision")
+_MEBIBYTE: Final = 1 << 20
 _HEADINGS: Final = ("name", *_FIGURES, "image space", "text space", "aligner")
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits, - and _.")]
@@ -65,6 +66,13 @@ def create(
         str, typer.Option(metavar="ID", help="Aligner to start with.", show_default="the mesh's default")
     ] = "",
     thumbnails: Annotated[bool, typer.Option("--thumbnails", help="Let items carry thumbnails.")] = False,
+    index: Annotated[
+        IndexKind | None,
+        typer.Option(
+            help="How large segments are searched; all but flat_float32 miss some neighbours and answer sooner.",
+            show_default="the searchers choose",
+        ),
+    ] = None,
     epsilon: Annotated[
         float,
         typer.Option("--guard-epsilon", min=0, max=1, help="How far an aligner may let a recall or nDCG@10 fall."),
@@ -82,6 +90,7 @@ def create(
             text_dimension=text_dimension,
             aligner=aligner,
             store_thumbnails=thumbnails,
+            index=index,
             guard=GuardLimits(epsilon=epsilon),
         )
         show_collection(made, as_json=json)
@@ -123,6 +132,22 @@ def show_collection(collection: Collection, *, as_json: bool) -> None:
             ("texts", f"{collection.text_count} in {collection.text_space or 'no space'}"),
             ("aligner", collection.aligner or "none"),
             *([("shadow aligner", collection.shadow_aligner)] if collection.shadow_aligner else []),
+            *([("index", collection.index)] if collection.index else []),
+            *((f"{found.modality} search", _told(found)) for found in collection.structures),
             ("revision", collection.revision),
         ]
     )
+
+
+def _told(found: Structure) -> str:
+    """Say what a modality is searched by."""
+    if found.state == "over_budget":
+        needed, limit = found.needed_bytes / _MEBIBYTE, found.limit_bytes / _MEBIBYTE
+        return f"all vectors; {found.kind} does not fit: {needed:,.0f} MiB in all, of {limit:,.0f} MiB"
+    if found.state == "failed":
+        return "as before; structures could not be built, see the searcher's log"
+    if found.recall is None or found.state != "ready":
+        return "all vectors"
+    asked = "queries of the other modality" if found.cross_modal else "its own items"
+    memory = f"{found.memory_bytes / _MEBIBYTE:,.1f} MiB"
+    return f"{found.kind} for {found.item_count} items, {memory}, recall@10 {percent(found.recall)} on {asked}"

@@ -68,6 +68,10 @@ def search(
             min=0.0, max=1.0, help="Diverse answers: the weight of relevance against likeness to the answers before."
         ),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Score every item, in place of those that a large collection's structures name."),
+    ] = False,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=1000, help="How many neighbours.")] = 10,
     page_token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="Go on after the page whose `--json` named this token.")
@@ -86,7 +90,13 @@ def search(
             msg = "give exactly one of --text, --image, --item, --queries, and examples with --like and --unlike"
             raise UsageError(msg)
         wanted = None if where is None else _filter(where)
-        options = {"where": where, "group_by": group_by, "collapse_above": collapse_above, "mmr_lambda": mmr_lambda}
+        options = {
+            "where": where,
+            "group_by": group_by,
+            "collapse_above": collapse_above,
+            "mmr_lambda": mmr_lambda,
+            "exact": exact,
+        }
         if queries is not None:
             if page_token is not None:
                 msg = "--page-token goes with one query, not with --queries"
@@ -101,6 +111,7 @@ def search(
                     group_by=group_by,
                     collapse_above=collapse_above,
                     mmr_lambda=mmr_lambda,
+                    exact=exact,
                     top_k=top_k,
                 ),
                 queries,
@@ -118,6 +129,7 @@ def search(
             group_by=group_by,
             collapse_above=collapse_above,
             mmr_lambda=mmr_lambda,
+            exact=exact,
             top_k=top_k,
             page_token=page_token,
         )

@@ -18,7 +18,7 @@ from isthmus.client.aligners.results import (
 )
 from isthmus.client.async_client import AsyncClient
 from isthmus.client.client import Client
-from isthmus.client.collections.results import Collection
+from isthmus.client.collections.results import Collection, IndexKind, Structure, StructureState
 from isthmus.client.config import DEFAULT_ADDRESS, ClientConfig, Limits, Resume, Timeouts, Tls
 from isthmus.client.embed.results import Embeddings, EmbedResult
 from isthmus.client.errors import (
@@ -129,6 +129,7 @@ __all__ = [
     "ImportResult",
     "ImportedFile",
     "Impostor",
+    "IndexKind",
     "Input",
     "InternalError",
     "InvalidArgumentError",
@@ -168,6 +169,8 @@ __all__ = [
     "SpacedVector",
     "Status",
     "StoredItem",
+    "Structure",
+    "StructureState",
     "Timeouts",
     "Timings",
     "Tls",

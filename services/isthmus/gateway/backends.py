@@ -36,6 +36,7 @@ from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.rpc.channel import call
 from isthmus.runtime.rpc.guard import guard_message
 from isthmus.runtime.rpc.status import from_item_error
+from isthmus.runtime.rpc.structure_kinds import kind_message
 from isthmus.v1 import (
     alignment_service_pb2,
     common_pb2,
@@ -190,6 +191,7 @@ class WriterBackend:
             aligner=None if aligner is None else artefact_message(aligner),
             store_thumbnails=collection.store_thumbnails,
             guard=guard_message(collection.guard),
+            index=kind_message(collection.index),
             request_id=request_id,
         )
         return collection_of((await call(self.stub.CreateCollection, request, backend="index_writer")).collection)

@@ -16,6 +16,7 @@ from isthmus.runtime.base.errors import (
 )
 from isthmus.runtime.base.guard import GuardTerms
 from isthmus.runtime.base.logging import fields
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = ["CollectionKeeper", "NewCollection", "SpaceChoice"]
 
@@ -47,6 +48,7 @@ class NewCollection:
         store_thumbnails: Whether items may carry thumbnails.
         request_id: Names the mutation.
         guard: What an aligner may cost it.
+        index: The kind of structure it asks for; None leaves it to the searchers.
     """
 
     name: str
@@ -56,6 +58,7 @@ class NewCollection:
     store_thumbnails: bool
     request_id: str
     guard: GuardTerms = field(default_factory=GuardTerms)
+    index: Kind | None = None
 
 
 class CollectionKeeper:
@@ -95,6 +98,7 @@ class CollectionKeeper:
             text_dimension=text.dimension,
             store_thumbnails=wanted.store_thumbnails,
             guard=wanted.guard,
+            index=wanted.index,
         )
         aligner = await self._aligner(wanted.aligner, image.space, text.space)
         return await self._writer.create_collection(collection, aligner=aligner, request_id=wanted.request_id)

@@ -10,6 +10,7 @@ from isthmus.core.modality import Modality
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.guard import GuardTerms
+from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = [
     "ROW_COMPONENT_BYTES",
@@ -226,6 +227,7 @@ class Collection:
         text_count: Live text items.
         guard: What an aligner may cost it.
         shadow_aligner: The aligner that is compared with the active one on real searches; empty when there is none.
+        index: The kind of structure it asks for; None leaves it to the searchers.
     """
 
     name: str
@@ -240,6 +242,7 @@ class Collection:
     text_count: int = 0
     guard: GuardTerms = field(default_factory=GuardTerms)
     shadow_aligner: str = ""
+    index: Kind | None = None
 
     def space(self, modality: Modality) -> str:
         """Return its raw space for a modality; empty when it takes none."""

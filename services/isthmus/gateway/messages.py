@@ -13,6 +13,7 @@ from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import InternalError, InvalidArgumentError
 from isthmus.runtime.rpc.attributes import attribute_message, attribute_value
 from isthmus.runtime.rpc.guard import guard_message, guard_terms
+from isthmus.runtime.rpc.structure_kinds import kind_message, kind_of
 from isthmus.v1 import common_pb2
 
 __all__ = [
@@ -117,6 +118,7 @@ def collection_of(message: common_pb2.Collection) -> Collection:
         text_count=message.text_count,
         guard=guard_terms(message.guard),
         shadow_aligner=message.shadow_aligner,
+        index=kind_of(message.index, field="index"),
     )
 
 
@@ -135,6 +137,7 @@ def collection_message(collection: Collection) -> common_pb2.Collection:
         text_count=collection.text_count,
         guard=guard_message(collection.guard),
         shadow_aligner=collection.shadow_aligner,
+        index=kind_message(collection.index),
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -34,6 +34,7 @@ from isthmus.gateway.wire import (
     search_response,
     upsert_response,
 )
+from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.limits import (
     EMBED_MAX_COUNT,
     GATEWAY_RECEIVE_MAX_BYTES,
@@ -43,6 +44,7 @@ from isthmus.runtime.base.names import check_count, check_item_id, check_name, c
 from isthmus.runtime.rpc.channel import call
 from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
+from isthmus.runtime.rpc.structure_kinds import kind_of
 from isthmus.v1 import (
     alignment_service_pb2,
     gateway_service_pb2,
@@ -52,6 +54,9 @@ from isthmus.v1 import (
 from isthmus.v1.gateway_service_pb2_grpc import add_GatewayServiceServicer_to_server
 
 __all__ = ["GatewayServicer", "build"]
+
+_STRUCTURES_TIMEOUT_S: Final = 1.0
+"""What a description of a collection waits at most for what its structures are."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -168,6 +173,7 @@ class GatewayServicer(
                 aligner=request.aligner,
                 store_thumbnails=request.store_thumbnails,
                 guard=guard_terms(request.guard),
+                index=kind_of(request.index, field="index"),
                 request_id=check_request_id(request.request_id),
             )
         )
@@ -176,9 +182,15 @@ class GatewayServicer(
     async def GetCollection(
         self, request: gateway_service_pb2.GetCollectionRequest, _context: _Context
     ) -> gateway_service_pb2.GetCollectionResponse:
-        """Get one collection."""
+        """Get one collection, and what a searcher searches it by where one says so in time."""
         collection = await self._gateway.writer.get_collection(check_name(request.name, field="name"))
-        return gateway_service_pb2.GetCollectionResponse(collection=collection_message(collection))
+        message = collection_message(collection)
+        with contextlib.suppress(IsthmusError):
+            asked = index_search_service_pb2.GetStructuresRequest(collection=collection.name)
+            ask = self._gateway.searcher.stub.GetStructures
+            answer = await call(ask, asked, backend="index_search", timeout_s=_STRUCTURES_TIMEOUT_S)
+            message.structures.extend(answer.structures)
+        return gateway_service_pb2.GetCollectionResponse(collection=message)
 
     async def ListCollections(
         self, _request: gateway_service_pb2.ListCollectionsRequest, _context: _Context

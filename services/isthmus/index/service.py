@@ -20,6 +20,7 @@ from isthmus.index.model import CollectionSettings, NotesWanted, SearchResult
 from isthmus.index.news_stream import WriterNews, news_message
 from isthmus.index.pair_rows import PairSampling
 from isthmus.index.promotion import PromotionTerms
+from isthmus.index.structure_calls import StructureCalls
 from isthmus.runtime.base import context
 from isthmus.runtime.base.limits import EMBED_MAX_COUNT, FOLLOWED_MAX_COUNT
 from isthmus.runtime.base.names import check_count
@@ -30,6 +31,7 @@ from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.matching import match_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
 from isthmus.runtime.rpc.status import item_error
+from isthmus.runtime.rpc.structure_kinds import kind_of
 from isthmus.v1 import (
     index_search_service_pb2,
     index_search_service_pb2_grpc,
@@ -71,6 +73,7 @@ class WriterServicer(AliasCalls):
                 text_dimension=request.text_dimension,
                 store_thumbnails=request.store_thumbnails,
                 guard=guard_terms(request.guard),
+                index=kind_of(request.index, field="index") or "",
             ),
             aligner=wire.aligner_files(request.aligner) if request.HasField("aligner") else None,
             request_id=request.request_id,
@@ -216,7 +219,7 @@ class WriterServicer(AliasCalls):
                 yield news_message(news)
 
 
-class SearchServicer(ComparingCalls):
+class SearchServicer(StructureCalls, ComparingCalls):
     """`IndexSearchService` over the searcher.
 
     Every method raises what the engine raises; the interceptor turns it into a status.

@@ -42,6 +42,7 @@ from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vec
 from isthmus.runtime.rpc.guard import guard_message
 from isthmus.runtime.rpc.matching import decision_message
 from isthmus.runtime.rpc.status import item_error
+from isthmus.runtime.rpc.structure_kinds import kind_message
 from isthmus.v1 import common_pb2, index_search_service_pb2, index_writer_service_pb2, matching_pb2
 
 __all__ = [
@@ -136,6 +137,7 @@ def collection_message(info: CollectionInfo) -> common_pb2.Collection:
         text_count=info.text_count,
         guard=guard_message(info.settings.guard),
         shadow_aligner=info.shadow_aligner,
+        index=kind_message(info.settings.index_kind),
     )
 
 

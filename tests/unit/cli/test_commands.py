@@ -132,6 +132,14 @@ def test_collections_come_and_go(isthmus: Isthmus) -> None:
     assert isthmus("collections", "create", "pets", "--json").json()["name"] == "pets"
     assert isthmus("collections", "create", "art", "--thumbnails").status == 0
     assert [c["name"] for c in isthmus("collections", "list", "--json").json()["collections"]] == ["art", "pets"]
+    assert isthmus("collections", "create", "many", "--index", "ivf_sq8", "--json").json()["index"] == "ivf_sq8"
+    shown = isthmus("collections", "show", "many").stdout
+    found = r"image search +ivf_sq8 for 200000 items, 100.0 MiB, recall@10 96.\d ?% on queries of the other modality"
+    assert re.search(found, shown)
+    assert re.search(r"text search +all vectors; ivf_pq does not fit: 2,048 MiB in all, of 1,024 MiB", shown)
+    assert isthmus("collections", "show", "many", "--json").json()["structures"][0]["recall"] == 0.9625
+    assert isthmus("collections", "create", "odd", "--index", "annoy").status == 2
+    assert isthmus("collections", "delete", "many").status == 0
     assert re.search(r"pets +0 +0 +1 ", isthmus("collections", "list").stdout)
     assert isthmus("collections", "delete", "pets", "--json").json() == {"deleted": "pets"}
     done = isthmus("collections", "delete", "pets")

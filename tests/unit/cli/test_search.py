@@ -62,9 +62,9 @@ def test_search_goes_on_page_by_page(filled: Isthmus) -> None:
 def test_search_with_diverse_answers(filled: Isthmus) -> None:
     """--collapse-above and --mmr-lambda are told in the document; what is out of range is refused."""
     found = filled(
-        "search", "-c", "pets", "-t", "dog", "--collapse-above", "0.9", "--mmr-lambda", "0.5", "--json"
+        "search", "-c", "pets", "-t", "dog", "--collapse-above", "0.9", "--mmr-lambda", "0.5", "--exact", "--json"
     ).json()
-    assert (found["collapse_above"], found["mmr_lambda"]) == (0.9, 0.5)
+    assert (found["collapse_above"], found["mmr_lambda"], found["exact"]) == (0.9, 0.5, True)
     for wrong in (["--collapse-above", "1.1"], ["--mmr-lambda", "-0.1"]):
         assert filled("search", "-c", "pets", "-t", "dog", *wrong).status == 2
 

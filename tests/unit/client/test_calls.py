@@ -285,6 +285,41 @@ async def test_a_search_goes_on_page_by_page(call: Both) -> None:
     assert together == [neighbor.id for neighbor in (await call("search", "shop", text="3")).neighbors]
 
 
+async def test_a_collection_names_its_structure_and_tells_what_it_has(call: Both, gateway: SmallGateway) -> None:
+    """What became of it, its recall and its memory; a kind that there is not is refused before anything is sent."""
+    made = await call("create_collection", "photos", index="ivf_sq8")
+    assert made.index == "ivf_sq8"
+    ready, refused = made.structures
+    assert (ready.modality, ready.state, ready.kind, ready.recall, ready.cross_modal) == (
+        "image",
+        "ready",
+        "ivf_sq8",
+        0.9625,
+        True,
+    )
+    assert (refused.state, refused.kind, refused.recall, refused.needed_bytes) == (
+        "over_budget",
+        "ivf_pq",
+        None,
+        2 << 30,
+    )
+    assert (await call("create_collection", "plain")).index is None
+    sent = len(gateway.requests["CreateCollection"])
+    with pytest.raises(ValueError, match="index"):
+        await call("create_collection", "odd", index="annoy")
+    assert len(gateway.requests["CreateCollection"]) == sent
+
+
+async def test_an_exact_search_is_asked_for(filled: Both, gateway: SmallGateway) -> None:
+    """One by one and in batches; not unless it is said."""
+    await filled("search", "c", text="a", exact=True)
+    assert gateway.requests["SearchItems"][-1].exact
+    await filled("batch_search", "c", ["a"], exact=True)
+    assert gateway.requests["BatchSearchItems"][-1].exact
+    await filled("search", "c", text="a")
+    assert not gateway.requests["SearchItems"][-1].exact
+
+
 async def test_what_answers_are_made_of_is_sent_where_it_is_given(filled: Both, gateway: SmallGateway) -> None:
     """0 is a value; what is not given is not sent."""
     await filled("search", "c", text="a", collapse_above=0.95, mmr_lambda=0.0)

@@ -82,6 +82,14 @@ class Scripted(EncoderServiceServicer, IndexSearchServiceServicer):
         """Answer."""
         return index_search_service_pb2.IndexSearchServiceGetShadowReportResponse()
 
+    async def GetStructures(
+        self,
+        _request: index_search_service_pb2.GetStructuresRequest,
+        _context: grpc.aio.ServicerContext[Any, Any],
+    ) -> index_search_service_pb2.GetStructuresResponse:
+        """Answer."""
+        return index_search_service_pb2.GetStructuresResponse()
+
     async def ListValues(
         self,
         _request: index_search_service_pb2.ListValuesRequest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isthmus.client.async_calls import AsyncCalls
 from isthmus.client.collections import plan
-from isthmus.client.collections.results import Collection
+from isthmus.client.collections.results import Collection, IndexKind
 from isthmus.client.inputs import GuardLimits
 
 __all__ = ["AsyncCollectionCalls"]
@@ -23,6 +23,7 @@ class AsyncCollectionCalls(AsyncCalls):
         text_dimension: int = 0,
         aligner: str = "",
         store_thumbnails: bool = False,
+        index: IndexKind | None = None,
         guard: GuardLimits | None = None,
         request_id: str | None = None,
         timeout_s: float | None = None,
@@ -38,6 +39,7 @@ class AsyncCollectionCalls(AsyncCalls):
                 text_dimension=text_dimension,
                 aligner=aligner,
                 store_thumbnails=store_thumbnails,
+                index=index,
                 guard=guard,
                 request_id=request_id,
             ),

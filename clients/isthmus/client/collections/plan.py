@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from isthmus.client.channel import new_request_id
 from isthmus.client.collections import decode
-from isthmus.client.collections.results import Collection
+from isthmus.client.collections.results import Collection, IndexKind
 from isthmus.client.inputs import GuardLimits
 from isthmus.client.plan import Plan, Planner
 from isthmus.v1 import common_pb2, gateway_service_pb2
@@ -25,10 +25,14 @@ def create_collection(
     text_dimension: int,
     aligner: str,
     store_thumbnails: bool,
+    index: IndexKind | None,
     guard: GuardLimits | None,
     request_id: str | None,
 ) -> Plan[Collection]:
-    """Plan the creation of a collection."""
+    """Plan the creation of a collection; raise ValueError when `index` is no kind that there is."""
+    if index is not None and index not in decode.KIND_NUMBERS:
+        msg = f"index is {index!r}; it may be None or one of {', '.join(decode.KIND_NUMBERS)}"
+        raise ValueError(msg)
     request = gateway_service_pb2.CreateCollectionRequest(
         name=name,
         image_space=image_space,
@@ -37,6 +41,7 @@ def create_collection(
         text_dimension=text_dimension,
         aligner=aligner,
         store_thumbnails=store_thumbnails,
+        index=common_pb2.INDEX_KIND_UNSPECIFIED if index is None else decode.KIND_NUMBERS[index],
         guard=None if guard is None else common_pb2.GuardLimits(**asdict(guard)),
         request_id=request_id or new_request_id(),
     )

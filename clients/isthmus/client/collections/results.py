@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from isthmus.client.inputs import GuardLimits
+from isthmus.client.inputs import GuardLimits, Modality
 
-__all__ = ["Collection"]
+__all__ = ["Collection", "IndexKind", "Structure", "StructureState"]
+
+IndexKind: TypeAlias = Literal["flat_float32", "flat_float16", "flat_sq8", "ivf_sq8", "hnsw", "ivf_pq"]
+"""How the vectors of large segments are searched; all but the first miss some neighbours and answer sooner."""
+StructureState: TypeAlias = Literal["exact", "ready", "over_budget", "failed", "unknown"]
+"""What became of structures; `unknown` is a value of a later server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What one searcher searches the items of one modality by."""
+
+    modality: Modality
+    """The modality."""
+    state: StructureState
+    """What became of it."""
+    kind: IndexKind | None
+    """Its kind, or the one that takes least where none fits; None is one of a later server."""
+    recall: float | None
+    """Recall@10 measured when it was built, in [0, 1]; None where nothing was measured."""
+    cross_modal: bool
+    """Whether recall was measured on queries of the other modality."""
+    probes: int
+    """Lists that a query looks into, or candidates that a walk keeps."""
+    shortlist: int
+    """Candidates that are scored exactly, a segment."""
+    item_count: int
+    """Items that are searched by it; the others are searched exactly."""
+    memory_bytes: int
+    """Of it and of the vectors beside it."""
+    needed_bytes: int
+    """What the searcher would take in all, where that is more than it may; else 0."""
+    limit_bytes: int
+    """What vectors and structures of all collections may take in the searcher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +71,7 @@ class Collection:
     """What an aligner may cost it."""
     shadow_aligner: str = ""
     """The aligner that is compared with the active one on real searches; empty when there is none."""
+    index: IndexKind | None = None
+    """The kind of structure that it asks for; None leaves it to the searchers."""
+    structures: tuple[Structure, ...] = ()
+    """What one searcher searches it by, one a modality; none where no searcher said so in time, and in lists."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isthmus.client.calls import Calls
 from isthmus.client.collections import plan
-from isthmus.client.collections.results import Collection
+from isthmus.client.collections.results import Collection, IndexKind
 from isthmus.client.inputs import GuardLimits
 
 __all__ = ["CollectionCalls"]
@@ -23,6 +23,7 @@ class CollectionCalls(Calls):
         text_dimension: int = 0,
         aligner: str = "",
         store_thumbnails: bool = False,
+        index: IndexKind | None = None,
         guard: GuardLimits | None = None,
         request_id: str | None = None,
         timeout_s: float | None = None,
@@ -37,6 +38,7 @@ class CollectionCalls(Calls):
             text_dimension: Dimension of a text space that is not the mesh's own.
             aligner: Aligner to start with; empty means the mesh's default for these spaces.
             store_thumbnails: Let items carry thumbnails.
+            index: The kind of structure that large segments are searched by; None leaves the choice to the searchers.
             guard: What an aligner may cost it; None means the defaults.
             request_id: Names this mutation.
             timeout_s: Deadline.
@@ -44,6 +46,7 @@ class CollectionCalls(Calls):
         Raises:
             AlreadyExistsError: COLLECTION_EXISTS.
             IsthmusError: the call failed otherwise.
+            ValueError: `index` is no kind that there is.
         """
         return self._run(
             plan.create_collection(
@@ -55,6 +58,7 @@ class CollectionCalls(Calls):
                 text_dimension=text_dimension,
                 aligner=aligner,
                 store_thumbnails=store_thumbnails,
+                index=index,
                 guard=guard,
                 request_id=request_id,
             ),

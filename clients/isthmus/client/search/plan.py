@@ -42,6 +42,7 @@ def search(
     group_by: GroupBy | None,
     collapse_above: float | None,
     mmr_lambda: float | None,
+    exact: bool,
     top_k: int,
     page_token: str | None,
     min_revision: int | None,
@@ -62,6 +63,7 @@ def search(
             group_by=grouping,
             collapse_above=collapse_above,
             mmr_lambda=mmr_lambda,
+            exact=exact,
             page_token=page_token or "",
         )
         if text is not None:
@@ -95,6 +97,7 @@ def batch_search(
     group_by: GroupBy | None,
     collapse_above: float | None,
     mmr_lambda: float | None,
+    exact: bool,
     top_k: int,
     basic: bool,
     min_revision: int | None,
@@ -122,6 +125,7 @@ def batch_search(
                     group_by=grouping,
                     collapse_above=collapse_above,
                     mmr_lambda=mmr_lambda,
+                    exact=exact,
                     view=common_pb2.NEIGHBOR_VIEW_BASIC if basic else common_pb2.NEIGHBOR_VIEW_FULL,
                 )
 

@@ -32,6 +32,7 @@ class SearchCalls(Calls):
         group_by: GroupBy | None = None,
         collapse_above: float | None = None,
         mmr_lambda: float | None = None,
+        exact: bool = False,
         top_k: int = 10,
         page_token: str | None = None,
         min_revision: int | None = None,
@@ -57,6 +58,7 @@ class SearchCalls(Calls):
             mmr_lambda: Choose answers by maximal marginal relevance: the weight of relevance against likeness to the
                 answers before, 0 to 1. None orders them by relevance alone. Both look at the best 4 x `top_k`
                 candidates, at least 100 and at most 1000.
+            exact: Score every item, in place of those that a large collection's structures name.
             top_k: Neighbours wanted, 1 to 1000.
             page_token: `next_page_token` of the page before, with the same query; `top_k` answers a page, 10,000 in
                 all. Once the collection has changed, the next page fails with CURSOR_EXPIRED.
@@ -81,6 +83,7 @@ class SearchCalls(Calls):
                 group_by=group_by,
                 collapse_above=collapse_above,
                 mmr_lambda=mmr_lambda,
+                exact=exact,
                 top_k=top_k,
                 page_token=page_token,
                 min_revision=min_revision,
@@ -98,6 +101,7 @@ class SearchCalls(Calls):
         group_by: GroupBy | None = None,
         collapse_above: float | None = None,
         mmr_lambda: float | None = None,
+        exact: bool = False,
         top_k: int = 10,
         basic: bool = False,
         min_revision: int | None = None,
@@ -114,6 +118,7 @@ class SearchCalls(Calls):
             group_by: As of `search`.
             collapse_above: As of `search`.
             mmr_lambda: As of `search`.
+            exact: As of `search`.
             top_k: Neighbours wanted of each query, 1 to 1000.
             basic: Tell of the answers' items only id, modality and pair key, which is quicker.
             min_revision: Answer from at least this revision; None means the newest this client wrote.
@@ -137,6 +142,7 @@ class SearchCalls(Calls):
                 group_by=group_by,
                 collapse_above=collapse_above,
                 mmr_lambda=mmr_lambda,
+                exact=exact,
                 top_k=top_k,
                 basic=basic,
                 min_revision=min_revision,

@@ -116,6 +116,80 @@ NEIGHBOR_VIEW_BASIC: NeighborView.ValueType  # 2
 """Of the item only `id`, `modality` and `pair_key`, which is quicker where answers are many."""
 Global___NeighborView: _TypeAlias = NeighborView  # noqa: Y015
 
+class _IndexKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IndexKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INDEX_KIND_UNSPECIFIED: _IndexKind.ValueType  # 0
+    """Left to the searchers: all vectors up to a number of items; beyond, what meets a recall within their memory."""
+    INDEX_KIND_FLAT_FLOAT32: _IndexKind.ValueType  # 1
+    """All vectors, exactly."""
+    INDEX_KIND_FLAT_FLOAT16: _IndexKind.ValueType  # 2
+    """All vectors, two bytes a component."""
+    INDEX_KIND_FLAT_SQ8: _IndexKind.ValueType  # 3
+    """All vectors, a byte a component."""
+    INDEX_KIND_IVF_SQ8: _IndexKind.ValueType  # 4
+    """The vectors of some lists, a byte a component."""
+    INDEX_KIND_HNSW: _IndexKind.ValueType  # 5
+    """A graph of neighbours, two bytes a component."""
+    INDEX_KIND_IVF_PQ: _IndexKind.ValueType  # 6
+    """The vectors of some lists, a byte for eight components."""
+
+class IndexKind(_IndexKind, metaclass=_IndexKindEnumTypeWrapper):
+    """How the vectors of a large segment are searched. All but the first name candidates, which are then scored exactly: they
+    miss some neighbours and answer sooner.
+    """
+
+INDEX_KIND_UNSPECIFIED: IndexKind.ValueType  # 0
+"""Left to the searchers: all vectors up to a number of items; beyond, what meets a recall within their memory."""
+INDEX_KIND_FLAT_FLOAT32: IndexKind.ValueType  # 1
+"""All vectors, exactly."""
+INDEX_KIND_FLAT_FLOAT16: IndexKind.ValueType  # 2
+"""All vectors, two bytes a component."""
+INDEX_KIND_FLAT_SQ8: IndexKind.ValueType  # 3
+"""All vectors, a byte a component."""
+INDEX_KIND_IVF_SQ8: IndexKind.ValueType  # 4
+"""The vectors of some lists, a byte a component."""
+INDEX_KIND_HNSW: IndexKind.ValueType  # 5
+"""A graph of neighbours, two bytes a component."""
+INDEX_KIND_IVF_PQ: IndexKind.ValueType  # 6
+"""The vectors of some lists, a byte for eight components."""
+Global___IndexKind: _TypeAlias = IndexKind  # noqa: Y015
+
+class _StructureState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StructureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StructureState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STRUCTURE_STATE_UNSPECIFIED: _StructureState.ValueType  # 0
+    """Should not be used."""
+    STRUCTURE_STATE_EXACT: _StructureState.ValueType  # 1
+    """All vectors are searched; there are few, or the collection asks for it, or structures are not built yet."""
+    STRUCTURE_STATE_READY: _StructureState.ValueType  # 2
+    """Large segments have structures; others are searched exactly."""
+    STRUCTURE_STATE_OVER_BUDGET: _StructureState.ValueType  # 3
+    """They do not fit the searcher's memory; what was there before is searched."""
+    STRUCTURE_STATE_FAILED: _StructureState.ValueType  # 4
+    """They could not be built; what was there before is searched, and it is tried again. The searcher's log says why."""
+
+class StructureState(_StructureState, metaclass=_StructureStateEnumTypeWrapper):
+    """What became of the structures of one modality."""
+
+STRUCTURE_STATE_UNSPECIFIED: StructureState.ValueType  # 0
+"""Should not be used."""
+STRUCTURE_STATE_EXACT: StructureState.ValueType  # 1
+"""All vectors are searched; there are few, or the collection asks for it, or structures are not built yet."""
+STRUCTURE_STATE_READY: StructureState.ValueType  # 2
+"""Large segments have structures; others are searched exactly."""
+STRUCTURE_STATE_OVER_BUDGET: StructureState.ValueType  # 3
+"""They do not fit the searcher's memory; what was there before is searched."""
+STRUCTURE_STATE_FAILED: StructureState.ValueType  # 4
+"""They could not be built; what was there before is searched, and it is tried again. The searcher's log says why."""
+Global___StructureState: _TypeAlias = StructureState  # noqa: Y015
+
 class _ShadowState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -613,6 +687,8 @@ class Collection(_message.Message):
     TEXT_COUNT_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
     SHADOW_ALIGNER_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    STRUCTURES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -635,9 +711,17 @@ class Collection(_message.Message):
     """Output only. Live text items."""
     shadow_aligner: _builtins.str
     """Output only. The aligner that is compared with the active one on real searches; empty when there is none."""
+    index: Global___IndexKind.ValueType
+    """Output only. The kind of structure that it asks for; unset where that is left to the searchers."""
     @_builtins.property
     def guard(self) -> Global___GuardLimits:
         """Output only. What an aligner may cost it."""
+
+    @_builtins.property
+    def structures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Structure]:
+        """Output only. What one searcher searches it by, one a modality; none where no searcher said so in time, and in lists of
+        collections. A maximum of 2.
+        """
 
     def __init__(
         self,
@@ -654,14 +738,80 @@ class Collection(_message.Message):
         text_count: _builtins.int = ...,
         guard: Global___GuardLimits | None = ...,
         shadow_aligner: _builtins.str = ...,
+        index: Global___IndexKind.ValueType = ...,
+        structures: _abc.Iterable[Global___Structure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "revision", b"revision", "shadow_aligner", b"shadow_aligner", "store_thumbnails", b"store_thumbnails", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "name", b"name", "revision", b"revision", "shadow_aligner", b"shadow_aligner", "store_thumbnails", b"store_thumbnails", "structures", b"structures", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class Structure(_message.Message):
+    """What a searcher searches the items of one modality by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODALITY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    CROSS_MODAL_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
+    SHORTLIST_FIELD_NUMBER: _builtins.int
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    NEEDED_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    modality: Global___Modality.ValueType
+    """Output only. The modality."""
+    state: Global___StructureState.ValueType
+    """Output only. What became of it."""
+    kind: Global___IndexKind.ValueType
+    """Output only. Its kind, or the one that takes least where none fits."""
+    recall: _builtins.float
+    """Output only. Recall@10 measured when it was built, 0 to 1; unset where nothing was measured."""
+    cross_modal: _builtins.bool
+    """Output only. True when recall was measured on queries of the other modality, false on the modality's own."""
+    probes: _builtins.int
+    """Output only. Lists that a query looks into, or candidates that a walk keeps; 0 where there is neither."""
+    shortlist: _builtins.int
+    """Output only. Candidates that are scored exactly, a segment."""
+    item_count: _builtins.int
+    """Output only. Items that are searched by it; the others are searched exactly."""
+    memory_bytes: _builtins.int
+    """Output only. Memory of it and of the vectors beside it, in bytes."""
+    needed_bytes: _builtins.int
+    """Output only. What the searcher would take in all while it is built, in bytes, where that is more than it may."""
+    limit_bytes: _builtins.int
+    """Output only. What vectors and structures of all collections may take in the searcher, in bytes."""
+    def __init__(
+        self,
+        *,
+        modality: Global___Modality.ValueType = ...,
+        state: Global___StructureState.ValueType = ...,
+        kind: Global___IndexKind.ValueType = ...,
+        recall: _builtins.float | None = ...,
+        cross_modal: _builtins.bool = ...,
+        probes: _builtins.int = ...,
+        shortlist: _builtins.int = ...,
+        item_count: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        needed_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "recall", b"recall"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "cross_modal", b"cross_modal", "item_count", b"item_count", "kind", b"kind", "limit_bytes", b"limit_bytes", "memory_bytes", b"memory_bytes", "modality", b"modality", "needed_bytes", b"needed_bytes", "probes", b"probes", "recall", b"recall", "shortlist", b"shortlist", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
+    _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
+
+Global___Structure: _TypeAlias = Structure  # noqa: Y015
 
 @_typing.final
 class ShadowReport(_message.Message):

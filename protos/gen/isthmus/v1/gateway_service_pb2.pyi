@@ -541,6 +541,7 @@ class SearchItemsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MMR_LAMBDA_FIELD_NUMBER: _builtins.int
     COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     text: _builtins.str
@@ -575,6 +576,10 @@ class SearchItemsRequest(_message.Message):
     searched, is at least this; above 0 and at most 1. Fewer than `top_k` answers come where the candidates, as many as
     for `mmr_lambda`, hold no more. Comes after `group_by` and before `mmr_lambda`. Unset keeps near-duplicates.
     """
+    exact: _builtins.bool
+    """Optional. Score every item, whatever structures answer sooner and miss some; off by default. Where a collection has none,
+    every search is exact.
+    """
     @_builtins.property
     def vector(self) -> Global___SpacedVector:
         """A vector in the collection's raw space for its modality."""
@@ -604,10 +609,11 @@ class SearchItemsRequest(_message.Message):
         page_token: _builtins.str = ...,
         mmr_lambda: _builtins.float | None = ...,
         collapse_above: _builtins.float | None = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "examples", b"examples", "filter", b"filter", "image", b"image", "item_id", b"item_id", "mmr_lambda", b"mmr_lambda", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "page_token", b"page_token", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "page_token", b"page_token", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -738,6 +744,7 @@ class BatchSearchItemsRequest(_message.Message):
     COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
     MMR_LAMBDA_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     top_k: _builtins.int
@@ -754,6 +761,8 @@ class BatchSearchItemsRequest(_message.Message):
     """Optional. As in `SearchItemsRequest`, 0 to 1; unset orders answers by relevance alone."""
     view: _common_pb2.NeighborView.ValueType
     """Optional. What is told of each answer; unset means FULL."""
+    exact: _builtins.bool
+    """Optional. As in `SearchItemsRequest`."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchQuery]:
         """Required. The queries, of any kinds in any mixture. A maximum of 256."""
@@ -775,10 +784,11 @@ class BatchSearchItemsRequest(_message.Message):
         collapse_above: _builtins.float | None = ...,
         mmr_lambda: _builtins.float | None = ...,
         view: _common_pb2.NeighborView.ValueType = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "filter", b"filter", "group_by", b"group_by", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "queries", b"queries", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "filter", b"filter", "group_by", b"group_by", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "queries", b"queries", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -894,6 +904,7 @@ class CreateCollectionRequest(_message.Message):
     STORE_THUMBNAILS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -910,6 +921,8 @@ class CreateCollectionRequest(_message.Message):
     """Optional. Let items carry thumbnails; off by default."""
     request_id: _builtins.str
     """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    index: _common_pb2.IndexKind.ValueType
+    """Optional. The kind of structure it is searched by; unset leaves the choice to the searchers."""
     @_builtins.property
     def guard(self) -> _common_pb2.GuardLimits:
         """Optional. What an aligner may cost this collection; unset means the defaults."""
@@ -926,10 +939,11 @@ class CreateCollectionRequest(_message.Message):
         store_thumbnails: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         guard: _common_pb2.GuardLimits | None = ...,
+        index: _common_pb2.IndexKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,6 +83,7 @@ class SearchRequest(_message.Message):
     EXPECTED_ORDER_FIELD_NUMBER: _builtins.int
     OWN_IDS_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -107,6 +108,8 @@ class SearchRequest(_message.Message):
     """Optional. `order` of the answer that this one continues; refused with CURSOR_EXPIRED where it is another by now."""
     view: _common_pb2.NeighborView.ValueType
     """Optional. What is told of each answer; unset means FULL."""
+    exact: _builtins.bool
+    """Optional. Score every item; off by default."""
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
         """Required unless there are examples. Raw query vectors. A maximum of 256 rows."""
@@ -151,10 +154,11 @@ class SearchRequest(_message.Message):
         expected_order: _builtins.bytes = ...,
         own_ids: _abc.Iterable[_builtins.str] | None = ...,
         view: _common_pb2.NeighborView.ValueType = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "own_ids", b"own_ids", "queries", b"queries", "space", b"space", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "own_ids", b"own_ids", "queries", b"queries", "space", b"space", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -828,3 +832,53 @@ class CompareCollectionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareCollectionsResponse: _TypeAlias = CompareCollectionsResponse  # noqa: Y015
+
+@_typing.final
+class GetStructuresRequest(_message.Message):
+    """Which collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. At least this revision."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStructuresRequest: _TypeAlias = GetStructuresRequest  # noqa: Y015
+
+@_typing.final
+class GetStructuresResponse(_message.Message):
+    """Its structures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRUCTURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def structures(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Structure]:
+        """Output only. One a modality that the collection takes. A maximum of 2."""
+
+    def __init__(
+        self,
+        *,
+        structures: _abc.Iterable[_common_pb2.Structure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["structures", b"structures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStructuresResponse: _TypeAlias = GetStructuresResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportResponse.FromString,
                 _registered_method=True)
+        self.GetStructures = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/GetStructures',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.GetStructuresRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.GetStructuresResponse.FromString,
+                _registered_method=True)
         self.ReadItems = channel.unary_stream(
                 '/isthmus.v1.IndexSearchService/ReadItems',
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.SerializeToString,
@@ -104,6 +109,13 @@ class IndexSearchServiceServicer(object):
 
     def GetShadowReport(self, request, context):
         """Say what the collection's shadow aligner would have changed, as far as this searcher has compared.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStructures(self, request, context):
+        """Say what structures this searcher has of a collection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +171,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.GetShadowReport,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportResponse.SerializeToString,
+            ),
+            'GetStructures': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStructures,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.GetStructuresRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.GetStructuresResponse.SerializeToString,
             ),
             'ReadItems': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadItems,
@@ -290,6 +307,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/GetShadowReport',
             isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceGetShadowReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStructures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/GetStructures',
+            isthmus_dot_v1_dot_index__search__service__pb2.GetStructuresRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.GetStructuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

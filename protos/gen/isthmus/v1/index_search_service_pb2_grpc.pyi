@@ -41,6 +41,8 @@ class IndexSearchServiceStub:
     """Get items by id."""
     GetShadowReport: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetShadowReportRequest, _index_search_service_pb2.IndexSearchServiceGetShadowReportResponse]
     """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
+    GetStructures: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.GetStructuresRequest, _index_search_service_pb2.GetStructuresResponse]
+    """Say what structures this searcher has of a collection."""
     ReadItems: _grpc.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
     ListValues: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]
@@ -63,6 +65,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     """Get items by id."""
     GetShadowReport: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetShadowReportRequest, _index_search_service_pb2.IndexSearchServiceGetShadowReportResponse]  # type: ignore[assignment]
     """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
+    GetStructures: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.GetStructuresRequest, _index_search_service_pb2.GetStructuresResponse]  # type: ignore[assignment]
+    """Say what structures this searcher has of a collection."""
     ReadItems: _aio.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]  # type: ignore[assignment]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
     ListValues: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]  # type: ignore[assignment]
@@ -106,6 +110,14 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_search_service_pb2.IndexSearchServiceGetShadowReportResponse, _abc.Awaitable[_index_search_service_pb2.IndexSearchServiceGetShadowReportResponse]]:
         """Say what the collection's shadow aligner would have changed, as far as this searcher has compared."""
+
+    @_abc_1.abstractmethod
+    def GetStructures(
+        self,
+        request: _index_search_service_pb2.GetStructuresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.GetStructuresResponse, _abc.Awaitable[_index_search_service_pb2.GetStructuresResponse]]:
+        """Say what structures this searcher has of a collection."""
 
     @_abc_1.abstractmethod
     def ReadItems(

@@ -36,6 +36,7 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
     STORE_THUMBNAILS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -50,6 +51,8 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
     """Optional. Let items carry thumbnails; off by default."""
     request_id: _builtins.str
     """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
+    index: _common_pb2.IndexKind.ValueType
+    """Optional. The kind of structure it is searched by; unset leaves the choice to the searchers."""
     @_builtins.property
     def aligner(self) -> _common_pb2.AlignerArtefact:
         """Optional. The aligner it starts with."""
@@ -70,10 +73,11 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
         store_thumbnails: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         guard: _common_pb2.GuardLimits | None = ...,
+        index: _common_pb2.IndexKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,6 +62,7 @@ def answer_terms_of(request: index_search_service_pb2.SearchRequest) -> AnswerTe
         mmr_lambda=_mmr_lambda(request),
         offset=_offset(request),
         expected_order=request.expected_order,
+        exact=request.exact,
     )
 
 
@@ -75,6 +76,7 @@ def asked_terms_of(request: _Asked) -> AnswerTerms:
         one_per_pair_key=_is_grouped(request.group_by),
         collapse_above=_collapse_above(request),
         mmr_lambda=_mmr_lambda(request),
+        exact=request.exact,
     )
 
 
@@ -88,6 +90,7 @@ def set_answer_terms(request: index_search_service_pb2.SearchRequest, terms: Ans
     if terms.mmr_lambda is not None:
         request.mmr_lambda = terms.mmr_lambda
     request.offset, request.expected_order = terms.offset, terms.expected_order
+    request.exact = terms.exact
 
 
 def _offset(request: index_search_service_pb2.SearchRequest) -> int:

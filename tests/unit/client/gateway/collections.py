@@ -9,6 +9,26 @@ from isthmus.v1 import common_pb2, gateway_service_pb2
 from tests.unit.client.gateway.content import ALIGNER, DIMENSION, IMAGE_SPACE, TEXT_SPACE
 from tests.unit.client.gateway.script import Script
 
+_STRUCTURE = common_pb2.Structure(
+    modality=common_pb2.MODALITY_IMAGE,
+    state=common_pb2.STRUCTURE_STATE_READY,
+    kind=common_pb2.INDEX_KIND_IVF_SQ8,
+    recall=0.9625,
+    cross_modal=True,
+    probes=8,
+    shortlist=128,
+    item_count=200_000,
+    memory_bytes=104_857_600,
+    limit_bytes=1 << 30,
+)
+_REFUSED = common_pb2.Structure(
+    modality=common_pb2.MODALITY_TEXT,
+    state=common_pb2.STRUCTURE_STATE_OVER_BUDGET,
+    kind=common_pb2.INDEX_KIND_IVF_PQ,
+    needed_bytes=2 << 30,
+    limit_bytes=1 << 30,
+)
+
 
 class Collections(Script):
     """Answers about collections."""
@@ -30,6 +50,8 @@ class Collections(Script):
             guard=request.guard,
             store_thumbnails=request.store_thumbnails,
             revision=1,
+            index=request.index,
+            structures=[_STRUCTURE, _REFUSED] if request.index else [],
         )
         self.collections[request.name] = collection
         return gateway_service_pb2.CreateCollectionResponse(collection=collection)
