@@ -207,6 +207,10 @@ _MIB, _KIB = 1024 * 1024, 1024
         ("Filter", f"and {limits.FILTER_MAX_BYTES // _KIB} KiB together"),
         ("Vectors.dimension", f"1 to {limits.DIMENSION_MAX_COUNT}"),
         ("SearchQuery.text", f"at most {limits.TEXT_MAX_BYTES // _KIB} KiB"),
+        (
+            "SearchItemsRequest.keywords",
+            f"at most {limits.KEYWORDS_MAX_BYTES // _KIB} KiB and {limits.KEYWORDS_MAX_COUNT} different terms",
+        ),
         ("BatchSearchItemsRequest.top_k", f"may be {limits.BATCH_NEIGHBORS_MAX_COUNT} at most"),
         ("Example.text", f"at most {limits.TEXT_MAX_BYTES // _KIB} KiB"),
         ("Example.weight", f"-{limits.EXAMPLE_WEIGHT_MAX:.0f} to {limits.EXAMPLE_WEIGHT_MAX:.0f}"),

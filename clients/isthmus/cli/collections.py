@@ -73,6 +73,10 @@ def create(
             show_default="the searchers choose",
         ),
     ] = None,
+    keyword_search: Annotated[
+        bool,
+        typer.Option("--keyword-search", help="Keep the texts of text items, so that their words can be searched."),
+    ] = False,
     epsilon: Annotated[
         float,
         typer.Option("--guard-epsilon", min=0, max=1, help="How far an aligner may let a recall or nDCG@10 fall."),
@@ -91,6 +95,7 @@ def create(
             aligner=aligner,
             store_thumbnails=thumbnails,
             index=index,
+            keyword_search=keyword_search,
             guard=GuardLimits(epsilon=epsilon),
         )
         show_collection(made, as_json=json)
@@ -134,6 +139,7 @@ def show_collection(collection: Collection, *, as_json: bool) -> None:
             *([("shadow aligner", collection.shadow_aligner)] if collection.shadow_aligner else []),
             *([("index", collection.index)] if collection.index else []),
             *((f"{found.modality} search", _told(found)) for found in collection.structures),
+            *([("keyword search", "texts are kept")] if collection.keyword_search else []),
             ("revision", collection.revision),
         ]
     )

@@ -12,7 +12,7 @@ from isthmus.cli.likes import parse_likes
 from isthmus.cli.local import read_bytes
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import note, print_json, print_table, table
-from isthmus.cli.search_many import neighbor_document, search_many, shown_match, shown_text
+from isthmus.cli.search_many import neighbor_document, search_many, shown_match, shown_text, shown_words
 from isthmus.cli.where import WhereError, parse_where
 from isthmus.client import AnyModality, Filter, GroupBy, SearchResult
 
@@ -34,6 +34,14 @@ def search(
     unlike: Annotated[
         list[str] | None,
         typer.Option(metavar="EXAMPLE", help="An example that answers should be unlike, written as for --like."),
+    ] = None,
+    keywords: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            help="Find texts that hold these words too, or only them where no query is given; "
+            "for collections created with --keyword-search.",
+        ),
     ] = None,
     queries: Annotated[
         Path | None,
@@ -86,7 +94,8 @@ def search(
         asked: dict[str, object] = {**given}
         if like or unlike:
             asked |= {"like": like or [], "unlike": unlike or []}
-        if len(given) + bool(like or unlike) + (queries is not None) != 1:
+        count = len(given) + bool(like or unlike) + (queries is not None)
+        if count != 1 and not (keywords and not count):
             msg = "give exactly one of --text, --image, --item, --queries, and examples with --like and --unlike"
             raise UsageError(msg)
         wanted = None if where is None else _filter(where)
@@ -98,8 +107,8 @@ def search(
             "exact": exact,
         }
         if queries is not None:
-            if page_token is not None:
-                msg = "--page-token goes with one query, not with --queries"
+            if page_token is not None or keywords:
+                msg = "--page-token and --keywords go with one query, not with --queries"
                 raise UsageError(msg)
             told = {"collection": collection, **options}
             search_many(
@@ -124,6 +133,7 @@ def search(
             image=None if image is None else read_bytes(image),
             item_id=item,
             examples=parse_likes(like or [], unlike or []) if like or unlike else None,
+            keywords=keywords,
             modality=modality,
             where=wanted,
             group_by=group_by,
@@ -134,7 +144,7 @@ def search(
             page_token=page_token,
         )
         if json:
-            print_json({"collection": collection, "query": asked, **options, **_document(found)})
+            print_json({"collection": collection, "query": asked, "keywords": keywords, **options, **_document(found)})
         else:
             _show(found)
 
@@ -167,8 +177,9 @@ def _show(found: SearchResult) -> None:
         note("nothing found: the collection holds no such items")
         return
     matches = any(neighbor.probability is not None for neighbor in found.neighbors)
-    headings = ["", "score", *(["match"] if matches else []), "", "id", "text"]
-    made = table(*headings, right=("score", "match"))
+    words = any(neighbor.keyword_score is not None for neighbor in found.neighbors)
+    headings = ["", "score", *(["match"] if matches else []), *(["words"] if words else []), "", "id", "text"]
+    made = table(*headings, right=("score", "match", "words"))
     print_table(
         made,
         (
@@ -176,6 +187,7 @@ def _show(found: SearchResult) -> None:
                 place,
                 f"{neighbor.score:.3f}",
                 *([shown_match(neighbor)] if matches else []),
+                *([shown_words(neighbor)] if words else []),
                 neighbor.modality,
                 neighbor.id,
                 shown_text(neighbor),

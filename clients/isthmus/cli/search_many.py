@@ -15,7 +15,7 @@ from isthmus.cli.sources.lines import read_lines
 from isthmus.cli.sources.record import SourceError
 from isthmus.client import BatchSearchResult, Neighbor, Query
 
-__all__ = ["neighbor_document", "search_many", "shown_match", "shown_text"]
+__all__ = ["neighbor_document", "search_many", "shown_match", "shown_text", "shown_words"]
 
 _TEXT_SHOWN_COUNT: Final = 80
 _QUERY_SHOWN_COUNT: Final = 40
@@ -167,6 +167,7 @@ def neighbor_document(neighbor: Neighbor) -> dict[str, object]:
         "score": neighbor.score,
         "calibrated_score": neighbor.calibrated_score,
         "probability": neighbor.probability,
+        "keyword_score": neighbor.keyword_score,
         "pair_key": neighbor.item.pair_key,
         "attributes": dict(neighbor.item.attributes),
     }
@@ -175,6 +176,11 @@ def neighbor_document(neighbor: Neighbor) -> dict[str, object]:
 def shown_match(neighbor: Neighbor) -> str:
     """Return the probability of an answer for people."""
     return "" if neighbor.probability is None else percent(neighbor.probability)
+
+
+def shown_words(neighbor: Neighbor) -> str:
+    """Return the BM25 score of an answer for people."""
+    return "" if neighbor.keyword_score is None else f"{neighbor.keyword_score:.1f}"
 
 
 def shown_text(neighbor: Neighbor) -> str:

@@ -154,6 +154,7 @@ class WriterBackend:
                     content_digest=draft.content_digest,
                     thumbnail=draft.thumbnail,
                     content_words=draft.content_words,
+                    text=draft.text if collection.keyword_search else "",
                 )
                 for draft in drafts
             ],
@@ -190,6 +191,7 @@ class WriterBackend:
             text_dimension=collection.text_dimension,
             aligner=None if aligner is None else artefact_message(aligner),
             store_thumbnails=collection.store_thumbnails,
+            keyword_search=collection.keyword_search,
             guard=guard_message(collection.guard),
             index=kind_message(collection.index),
             request_id=request_id,

@@ -49,6 +49,7 @@ class NewCollection:
         request_id: Names the mutation.
         guard: What an aligner may cost it.
         index: The kind of structure it asks for; None leaves it to the searchers.
+        keyword_search: Whether the texts of text items are kept, so that their words can be searched.
     """
 
     name: str
@@ -59,6 +60,7 @@ class NewCollection:
     request_id: str
     guard: GuardTerms = field(default_factory=GuardTerms)
     index: Kind | None = None
+    keyword_search: bool = False
 
 
 class CollectionKeeper:
@@ -97,6 +99,7 @@ class CollectionKeeper:
             image_dimension=image.dimension,
             text_dimension=text.dimension,
             store_thumbnails=wanted.store_thumbnails,
+            keyword_search=wanted.keyword_search,
             guard=wanted.guard,
             index=wanted.index,
         )

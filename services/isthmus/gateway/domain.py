@@ -179,6 +179,7 @@ class UpsertDraft:
         content_digest: SHA-256 of its content; empty when it was given as a vector.
         thumbnail: A small picture; empty means none.
         content_words: Words of its text; 0 where that is not known.
+        text: Its text; empty when it was given otherwise.
     """
 
     item_id: str
@@ -189,6 +190,7 @@ class UpsertDraft:
     content_digest: bytes = b""
     thumbnail: bytes = b""
     content_words: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,7 @@ class Collection:
         guard: What an aligner may cost it.
         shadow_aligner: The aligner that is compared with the active one on real searches; empty when there is none.
         index: The kind of structure it asks for; None leaves it to the searchers.
+        keyword_search: Whether the texts of text items are kept.
     """
 
     name: str
@@ -243,6 +246,7 @@ class Collection:
     guard: GuardTerms = field(default_factory=GuardTerms)
     shadow_aligner: str = ""
     index: Kind | None = None
+    keyword_search: bool = False
 
     def space(self, modality: Modality) -> str:
         """Return its raw space for a modality; empty when it takes none."""

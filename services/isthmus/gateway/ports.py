@@ -127,6 +127,19 @@ class SearchPort(Protocol):
         """Search one query that is made of up to 64 examples; as `search`."""
         ...
 
+    async def search_keywords(
+        self,
+        collection: str,
+        *,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+        where: Filter | None = None,
+        terms: AnswerTerms,
+    ) -> Found:
+        """Search by the words of `terms` alone; as `search`."""
+        ...
+
     async def get_vectors(
         self, collection: str, ids: Sequence[str], *, min_revision: int
     ) -> tuple[dict[str, StoredVector], int]:

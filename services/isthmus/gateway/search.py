@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeAlias
@@ -28,6 +28,7 @@ __all__ = [
     "Example",
     "ExamplesQuery",
     "ItemQuery",
+    "KeywordsQuery",
     "Made",
     "QuerySource",
     "SearchAnswer",
@@ -81,6 +82,11 @@ class ExamplesQuery:
     examples: tuple[Example, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class KeywordsQuery:
+    """No query but the words of the terms."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchCommand:
     """What to look for, and where.
@@ -97,7 +103,7 @@ class SearchCommand:
     """
 
     collection: str
-    query: QuerySource | ExamplesQuery
+    query: QuerySource | ExamplesQuery | KeywordsQuery
     top_k: int
     item_modality: Modality | None = None
     min_revision: int = 0
@@ -177,9 +183,7 @@ class Seeker:
             metadata = {"field": "page_token", "limit": str(PAGE_DEPTH_MAX_COUNT)}
             raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)
         is_single = not isinstance(command.query, ExamplesQuery)
-        examples = (
-            command.query.examples if isinstance(command.query, ExamplesQuery) else (Example(command.query, 1.0),)
-        )
+        examples = _examples(command.query)
         sources = [example.source for example in examples]
         made, revision = await self.made(command.collection, sources, min_revision=command.min_revision, stages=stages)
         rows: list[Made] = []
@@ -187,7 +191,10 @@ class Seeker:
             if isinstance(each, IsthmusError):
                 raise each if is_single else of_example(each, place)
             rows.append(each)
-        if is_single:
+        search: Callable[..., Awaitable[Found]]
+        if isinstance(command.query, KeywordsQuery):
+            search = partial(self._searcher.search_keywords, command.collection)
+        elif is_single:
             (one,) = rows
             search = partial(
                 self._searcher.search, command.collection, [one.row], modality=one.modality, space=one.space
@@ -276,12 +283,17 @@ class Seeker:
 
 def _asked_digest(command: SearchCommand) -> bytes:
     """Return a digest of everything that a search's answers depend on but the revision."""
-    query = command.query
-    examples = query.examples if isinstance(query, ExamplesQuery) else (Example(query, 0.0),)
-    sources = [(_told(example.source), example.weight) for example in examples]
+    is_single = not isinstance(command.query, ExamplesQuery)
+    sources = [(_told(example.source), 0.0 if is_single else example.weight) for example in _examples(command.query)]
     return search_digest(
         (command.collection, sources, command.top_k, command.item_modality, command.where, command.terms)
     )
+
+
+def _examples(query: QuerySource | ExamplesQuery | KeywordsQuery) -> tuple[Example, ...]:
+    if isinstance(query, ExamplesQuery):
+        return query.examples
+    return () if isinstance(query, KeywordsQuery) else (Example(query, 1.0),)
 
 
 def _told(source: QuerySource) -> tuple[object, ...]:

@@ -156,6 +156,26 @@ class SearchBackend:
         )
         return await self._ask(request, terms, count=top_k)
 
+    async def search_keywords(
+        self,
+        collection: str,
+        *,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+        where: Filter | None = None,
+        terms: AnswerTerms,
+    ) -> Found:
+        """Search by the words of `terms` alone; as `search`."""
+        request = index_search_service_pb2.SearchRequest(
+            collection=collection,
+            top_k=top_k,
+            item_modality=modality_message(item_modality),
+            min_revision=min_revision,
+            filter=None if where is None else filter_message(where),
+        )
+        return await self._ask(request, terms, count=top_k)
+
     async def _ask(
         self, request: index_search_service_pb2.SearchRequest, terms: AnswerTerms | None, *, count: int
     ) -> Found:

@@ -172,6 +172,7 @@ class GatewayServicer(
                 text=SpaceChoice(request.text_space, request.text_dimension),
                 aligner=request.aligner,
                 store_thumbnails=request.store_thumbnails,
+                keyword_search=request.keyword_search,
                 guard=guard_terms(request.guard),
                 index=kind_of(request.index, field="index"),
                 request_id=check_request_id(request.request_id),

@@ -52,6 +52,9 @@ class CheckedItem:
             content_digest=self.source.digest if isinstance(self.source, Content) else b"",
             thumbnail=self.thumbnail,
             content_words=self.content_words,
+            text=self.source.data.decode()
+            if isinstance(self.source, Content) and self.modality is Modality.TEXT
+            else "",
         )
 
 

@@ -16,6 +16,7 @@ from isthmus.gateway.search import (
     Example,
     ExamplesQuery,
     ItemQuery,
+    KeywordsQuery,
     QuerySource,
     SearchAnswer,
     SearchCommand,
@@ -202,7 +203,9 @@ def _paged(terms: AnswerTerms, page_token: str) -> AnswerTerms:
     return terms
 
 
-def _query(request: gateway_service_pb2.SearchItemsRequest) -> QuerySource | ExamplesQuery:
+def _query(request: gateway_service_pb2.SearchItemsRequest) -> QuerySource | ExamplesQuery | KeywordsQuery:
+    if request.keywords and request.WhichOneof("query") is None:
+        return KeywordsQuery()
     if request.WhichOneof("query") == "examples":
         return _examples(request.examples)
     return _source(request, request.WhichOneof("query"), missing=_QUERY)

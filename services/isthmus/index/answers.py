@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from isthmus.index.keyword_channel import KeywordChannel
 from isthmus.index.merging import Merged
 from isthmus.index.model import ItemView, Neighbor, attributes_from_jsons
 from isthmus.index.segments import Segment
@@ -22,40 +23,51 @@ _BASIC: Final = ("id", "pair_key")
 _FULL: Final = ("id", "pair_key", "attributes", "content_digest", "revision")
 
 
-def answers_of(snapshot: Snapshot, chosen: Sequence[Merged], *, basic: bool) -> tuple[tuple[Neighbor, ...], ...]:
+def answers_of(
+    snapshot: Snapshot, chosen: Sequence[Merged], *, basic: bool, keywords: KeywordChannel | None = None
+) -> tuple[tuple[Neighbor, ...], ...]:
     """Return the answers to each query of a batch.
 
     Args:
         snapshot: What was searched.
         chosen: Of each query what it is answered with; all of the same `parts`.
         basic: Tell of items only id, modality and pair key.
+        keywords: Tells the scores of what holds words asked for.
     """
     if not chosen:
         return ()
     numbers = np.concatenate([each.numbers for each in chosen])
     rows = np.concatenate([each.rows for each in chosen])
     items: list[ItemView | None] = [None] * len(rows)
+    by_words = np.full(len(rows), np.nan)
     for number in np.unique(numbers).tolist():
         places = np.flatnonzero(numbers == number)
         segment = chosen[0].parts[number].segment
         for place, item in zip(places.tolist(), _items(snapshot, segment, rows[places], basic=basic), strict=True):
             items[place] = item
+        if keywords is not None:
+            by_words[places] = keywords.scores_of(segment, rows[places])
     scores = np.concatenate([each.scores for each in chosen])
     if snapshot.aligner is None or not snapshot.aligner.corrects_hubness:
         # A cosine leaves [-1, 1] only because canonical rows have unit norm within float16 rounding.
         scores = np.clip(scores, -1.0, 1.0)
     made = (
-        Neighbor(item, score, calibrated, None if math.isnan(probability) else probability)
-        for item, score, calibrated, probability in zip(
+        Neighbor(item, score, calibrated, _or_none(probability), _or_none(of_words))
+        for item, score, calibrated, probability, of_words in zip(
             items,
             scores.tolist(),
             np.concatenate([each.merge_scores for each in chosen]).tolist(),
             np.concatenate([each.probabilities for each in chosen]).tolist(),
+            by_words.tolist(),
             strict=True,
         )
         if item is not None
     )
     return tuple(tuple(itertools.islice(made, len(each))) for each in chosen)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _items(snapshot: Snapshot, segment: Segment, rows: NDArray[np.int64], *, basic: bool) -> list[ItemView]:

@@ -82,6 +82,13 @@ class Merged:
         kinds = np.array([order.index(part.segment.modality) for part in self.parts], dtype=np.int64)
         return kinds[self.numbers]
 
+    def first_of_items(self) -> NDArray[np.intp]:
+        """Return the places of the first of each item, ascending: `parts` may hold a segment more than once."""
+        first: dict[int, int] = {}
+        same = [first.setdefault(id(part.segment), number) for number, part in enumerate(self.parts)]
+        items = np.stack([np.array(same, dtype=np.int64)[self.numbers], self.rows])
+        return np.sort(np.unique(items, axis=1, return_index=True)[1])
+
     def unit_rows(self, dimension: int | None) -> NDArray[np.float32]:
         """Return their vectors in the space that was searched, (k, d) float32 of unit norm.
 

@@ -20,6 +20,7 @@ from isthmus.runtime.base.limits import RESERVED_ATTRIBUTE_PREFIX
 from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = [
+    "TEXT_NAME",
     "AlignerFiles",
     "CollectionInfo",
     "CollectionSettings",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 _WORDS: Final = f"{RESERVED_ATTRIBUTE_PREFIX}content_words"
+TEXT_NAME: Final = f"{RESERVED_ATTRIBUTE_PREFIX}text"
+"""What the text of an item is kept under among its attributes, where the collection keeps texts (docs/adr/0034)."""
 
 Attributes: TypeAlias = Mapping[str, AttributeScalar]
 
@@ -62,6 +65,8 @@ class CollectionSettings:
     """Whether items may carry thumbnails."""
     guard: GuardTerms = field(default_factory=GuardTerms)
     """What an aligner may cost it."""
+    keyword_search: bool = False
+    """Whether the texts of text items are kept, so that their words can be searched."""
     index: str = ""
     """The kind of structure that it wants to be searched by; empty leaves the choice to the searcher."""
 
@@ -136,6 +141,8 @@ class NewItem:
     thumbnail: bytes = b""
     content_words: int = 0
     """Words of its text; 0 where that is not known."""
+    text: str = ""
+    """Its text, where the collection keeps texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +218,14 @@ class Neighbor:
         score: Cosine similarity in the searched space.
         calibrated_score: What a mixed result is ordered by.
         probability: Probability of a match; None without a fitted calibration.
+        keyword_score: BM25 score of its text; None where it holds none of the words, or none were asked for.
     """
 
     item: ItemView
     score: float
     calibrated_score: float
     probability: float | None
+    keyword_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,14 +308,15 @@ class Followed:
     changed_count: int
 
 
-def attributes_to_json(attributes: Attributes, *, content_words: int = 0) -> bytes:
+def attributes_to_json(attributes: Attributes, *, content_words: int = 0, text: str = "") -> bytes:
     """Return attributes as the store keeps them: UTF-8 JSON, keys sorted, types kept (1, 1.0 and true differ).
 
     Args:
         attributes: None begins with RESERVED_ATTRIBUTE_PREFIX.
         content_words: Kept among them under a reserved name unless it is 0 (docs/adr/0022).
+        text: Likewise, unless it is empty (docs/adr/0034).
     """
-    known = dict(attributes) | ({_WORDS: content_words} if content_words else {})
+    known = dict(attributes) | ({_WORDS: content_words} if content_words else {}) | ({TEXT_NAME: text} if text else {})
     if not known:
         return b"{}"
     text = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -324,6 +334,7 @@ def attributes_from_jsons(documents: Sequence[bytes]) -> list[tuple[Attributes, 
     told: list[tuple[Attributes, int]] = []
     for attributes in found:
         words = attributes.pop(_WORDS, 0)
+        attributes.pop(TEXT_NAME, None)
         told.append((attributes, words if isinstance(words, int) else 0))
     return told
 

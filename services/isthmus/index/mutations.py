@@ -25,6 +25,7 @@ from isthmus.runtime.base.limits import (
     ATTRIBUTES_MAX_COUNT,
     CONTENT_WORDS_MAX_COUNT,
     RESERVED_ATTRIBUTE_PREFIX,
+    TEXT_MAX_BYTES,
     THUMBNAIL_MAX_BYTES,
 )
 from isthmus.runtime.base.names import check_item_id, check_pair_key
@@ -205,7 +206,7 @@ def _prepare(item: NewItem, space: str, embedding: bytes) -> PreparedItem:
         modality=item.modality,
         space=space,
         embedding=embedding,
-        attributes=attributes_to_json(item.attributes, content_words=item.content_words),
+        attributes=attributes_to_json(item.attributes, content_words=item.content_words, text=item.text),
         pair_key=item.pair_key,
         thumbnail=item.thumbnail,
         content_digest=item.content_digest,
@@ -264,6 +265,8 @@ def _check_item(item: NewItem, settings: CollectionSettings, seen: set[str]) -> 
     if item.content_words and not 0 < item.content_words <= CONTENT_WORDS_MAX_COUNT:
         msg = f"content_words is {item.content_words}; the limit is {CONTENT_WORDS_MAX_COUNT}"
         raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "content_words"})
+    if item.text:
+        _check_text(item, settings)
     if item.attributes:
         _check_attributes(item)
     if item.thumbnail and not settings.store_thumbnails:
@@ -272,6 +275,20 @@ def _check_item(item: NewItem, settings: CollectionSettings, seen: set[str]) -> 
     if len(item.thumbnail) > THUMBNAIL_MAX_BYTES:
         msg = f"thumbnail has {len(item.thumbnail)} bytes; the limit is {THUMBNAIL_MAX_BYTES}"
         raise InvalidArgumentError(msg, reason="INVALID_THUMBNAIL", metadata={"limit": str(THUMBNAIL_MAX_BYTES)})
+
+
+def _check_text(item: NewItem, settings: CollectionSettings) -> None:
+    if not settings.keyword_search:
+        msg = "the collection keeps no texts"
+        raise FailedPreconditionError(msg, reason="KEYWORDS_DISABLED", metadata={"field": "text"})
+    if item.modality is not Modality.TEXT:
+        msg = "text belongs to items of texts"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "text"})
+    size = len(item.text.encode())
+    if size > TEXT_MAX_BYTES:
+        msg = f"text has {size} bytes; the limit is {TEXT_MAX_BYTES}"
+        metadata = {"field": "text", "limit": str(TEXT_MAX_BYTES), "size": str(size)}
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata=metadata)
 
 
 def _check_attributes(item: NewItem) -> None:

@@ -1,4 +1,4 @@
-"""Queries of a batch that are items themselves: each is left out of its own answers, and of nobody else's."""
+"""Queries that are items themselves: each is left out of its own answers, and in a batch of nobody else's."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 
 from isthmus.index.segments import LiveSegment
 
-__all__ = ["own_places", "without_own"]
+__all__ = ["own_places", "without_items", "without_own"]
 
 _Found: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+
+
+def without_items(parts: tuple[LiveSegment, ...], ids: Sequence[str]) -> tuple[LiveSegment, ...]:
+    """Return segments with the items of these ids dead."""
+    return tuple(part.without(part.find(ids)) for part in parts) if ids else parts
 
 
 def own_places(parts: Sequence[LiveSegment], ids: Sequence[str]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -16,10 +16,11 @@ from isthmus.core.diversity import maximal_marginal_relevance, without_near_dupl
 from isthmus.core.modality import Modality
 from isthmus.index.answers import answers_of
 from isthmus.index.examples import ExampleVectors, combined_query
+from isthmus.index.keyword_channel import KeywordChannel
 from isthmus.index.merging import Candidates, Merged, first_of_each, merge
 from isthmus.index.metrics import ALIGN_SECONDS, SEARCH_SECONDS
 from isthmus.index.model import SearchResult
-from isthmus.index.own_items import own_places, without_own
+from isthmus.index.own_items import own_places, without_items, without_own
 from isthmus.index.search_pool import side_by_side
 from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Snapshot
@@ -28,7 +29,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgument
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["Question", "rank_snapshot", "search_examples", "search_snapshot"]
+__all__ = ["Question", "rank_snapshot", "search_examples", "search_keywords", "search_snapshot"]
 
 _SPARE_MAX_COUNT: Final = 1_024
 """Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
@@ -87,7 +88,17 @@ def rank_snapshot(snapshot: Snapshot, queries: NDArray[np.float32], question: Qu
     started_s = time.perf_counter()
     aligned = np.ascontiguousarray(snapshot.query_rows(queries, modality))
     terms = question.terms or AnswerTerms()
-    asked = _Asked(snapshot, aligned, {modality: 1.0}, wanted, question.where, terms, own_ids=question.own_ids)
+    keywords = KeywordChannel.asked(snapshot, terms, wanted, question.where)
+    asked = _Asked(
+        snapshot,
+        aligned,
+        {modality: 1.0},
+        wanted,
+        question.where,
+        terms,
+        own_ids=question.own_ids,
+        keywords=keywords,
+    )
     return _answered(asked, top_k=question.top_k, started_s=started_s, basic=question.basic)
 
 
@@ -121,9 +132,44 @@ def search_examples(
     wanted = _wanted_modalities(snapshot, {batch.modality for batch in examples}, item_modality)
     started_s = time.perf_counter()
     query, shares = combined_query(snapshot, examples)
-    asked = _Asked(snapshot, query, shares, wanted, where, terms or AnswerTerms(), tells_probability=False)
+    terms = terms or AnswerTerms()
+    keywords = KeywordChannel.asked(snapshot, terms, wanted, where)
+    asked = _Asked(snapshot, query, shares, wanted, where, terms, tells_probability=False, keywords=keywords)
     found = _answered(asked, top_k=top_k, started_s=started_s, basic=basic)
     ALIGN_SECONDS.observe(found.align_s)
+    SEARCH_SECONDS.observe(found.search_s)
+    return found
+
+
+def search_keywords(
+    snapshot: Snapshot,
+    *,
+    top_k: int,
+    item_modality: Modality | None,
+    where: Filter | None = None,
+    terms: AnswerTerms,
+    basic: bool = False,
+) -> SearchResult:
+    """Find the text items that hold words of `terms.keywords`, by BM25; no vector is looked at.
+
+    Raises:
+        FailedPreconditionError: KEYWORDS_DISABLED; the collection keeps no texts.
+        InvalidArgumentError: INVALID_FIELD; there is no word among them.
+        ResourceExhaustedError: LIMIT_EXCEEDED; there are too many.
+    """
+    started_s = time.perf_counter()
+    wanted = (Modality.TEXT,) if item_modality is None else (item_modality,)
+    keywords = KeywordChannel.asked(snapshot, terms, wanted, where)
+    # Images hold no words: nothing is left to look at.
+    queries = np.empty((0 if keywords is None else 1, 0), dtype=np.float32)
+    found = _answered(
+        _Asked(snapshot, queries, {}, (), where, terms, keywords=keywords),
+        top_k=top_k,
+        started_s=started_s,
+        basic=basic,
+    )
+    if keywords is None:
+        found = replace(found, neighbors=((),))
     SEARCH_SECONDS.observe(found.search_s)
     return found
 
@@ -131,12 +177,12 @@ def search_examples(
 def _answered(asked: _Asked, *, top_k: int, started_s: float, basic: bool) -> SearchResult:
     snapshot = asked.snapshot
     aligned_s = time.perf_counter()
-    neighbors = answers_of(snapshot, asked.chosen(top_k), basic=basic)
+    neighbors = answers_of(snapshot, asked.chosen(top_k), basic=basic, keywords=asked.keywords)
     searched_s = time.perf_counter()
     return SearchResult(
         neighbors=neighbors,
         revision=snapshot.revision,
-        space=snapshot.space(next(iter(asked.shares))),
+        space=snapshot.space(next(iter(asked.shares))) if asked.shares else "",
         calibration=asked.calibration.source if asked.is_calibrated else None,
         align_s=aligned_s - started_s,
         search_s=searched_s - aligned_s,
@@ -183,6 +229,7 @@ class _Asked:
         terms: What answers are made of.
         tells_probability: Whether the calibration's probabilities are about such queries.
         own_ids: As of `Question`.
+        keywords: What the words asked for find; None where none were, or no texts are wanted.
     """
 
     snapshot: Snapshot
@@ -193,11 +240,13 @@ class _Asked:
     terms: AnswerTerms
     tells_probability: bool = True
     own_ids: tuple[str, ...] = ()
+    keywords: KeywordChannel | None = None
 
     @property
     def is_calibrated(self) -> bool:
-        """One modality by itself needs no calibration, but a fitted one also tells a probability."""
-        return len(self.wanted) > 1 or self.snapshot.calibration.source is CalibrationSource.FITTED
+        """One list of answers by itself needs no calibration, but a fitted one also tells a probability."""
+        lists = len(self.wanted) + (self.keywords is not None)
+        return lists > 1 or (bool(self.wanted) and self.snapshot.calibration.source is CalibrationSource.FITTED)
 
     @property
     def calibration(self) -> Calibration:
@@ -213,7 +262,9 @@ class _Asked:
         wanted = self.terms.depth(top_k + self.terms.offset)
         parts = {modality: self._parts(modality) for modality in self.wanted}
         answers: dict[int, Merged] = {}
-        waiting, depth = np.arange(len(self.rows)), wanted * (_DEPTH_GROWTH if self.terms.one_per_pair_key else 1)
+        # What is found by vector and by words is found twice.
+        growth = _DEPTH_GROWTH if self.terms.one_per_pair_key else 1 if self.keywords is None else 2
+        waiting, depth = np.arange(len(self.rows)), wanted * growth
         while len(waiting):
             short = []
             # All at once while the answers are as many as the candidates; else no more than memory has room for.
@@ -221,9 +272,17 @@ class _Asked:
             for start in range(0, len(waiting), size):
                 queries = waiting[start : start + size]
                 found = [self._candidates(parts[modality], queries, modality, depth) for modality in self.wanted]
+                if self.keywords is not None:
+                    found.append(
+                        self.keywords.candidates(
+                            self.rows[queries], depth, calibration=self.calibration, shares=self.shares
+                        )
+                    )
                 for place, query in enumerate(queries.tolist()):
                     merged = merge(found, place, depth)
-                    chosen = merged.chosen(first_of_each(merged.pair_keys())) if self.terms.one_per_pair_key else merged
+                    chosen = merged if self.keywords is None else merged.chosen(merged.first_of_items())
+                    if self.terms.one_per_pair_key:
+                        chosen = chosen.chosen(first_of_each(chosen.pair_keys()))
                     if len(chosen) < wanted and len(merged) == depth:
                         short.append(query)
                     else:
@@ -252,9 +311,7 @@ class _Asked:
         return candidates.chosen(np.arange(terms.offset, min(terms.offset + top_k, len(candidates))))
 
     def _parts(self, modality: Modality) -> tuple[LiveSegment, ...]:
-        parts = self.snapshot.segments[modality]
-        excluded = self.terms.exclude_ids
-        return tuple(part.without(part.find(excluded)) for part in parts) if excluded else parts
+        return without_items(self.snapshot.segments[modality], self.terms.exclude_ids)
 
     def _candidates(
         self, parts: Sequence[LiveSegment], queries: NDArray[np.int64], item: Modality, depth: int

@@ -35,7 +35,7 @@ from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
 from isthmus.index.probe.figures import RecallFigure
 from isthmus.index.probe.prober import Prober
-from isthmus.index.ranking import Question, search_examples, search_snapshot
+from isthmus.index.ranking import Question, search_examples, search_keywords, search_snapshot
 from isthmus.index.reading import read_rows
 from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
@@ -179,8 +179,10 @@ class SearcherEngine:
         ask = partial(search_snapshot, snapshot, queries, replace(question, own_ids=tuple(own_ids)))
         found = await self._pool.run(ask, deadline_s=deadline_s)
         if terms is None or not terms.offset:
-            self._shadows.offer(follower, queries, question, is_idle=self._pool.idle_threads > 0)
-            self._prober.offer(follower, queries, question)
+            # Aligners are compared by what they change: the answers of vectors.
+            compared = question if terms is None else replace(question, terms=replace(terms, keywords=""))
+            self._shadows.offer(follower, queries, compared, is_idle=self._pool.idle_threads > 0)
+            self._prober.offer(follower, queries, compared)
         return replace(found, order=order)
 
     async def search_examples(
@@ -199,8 +201,10 @@ class SearcherEngine:
     ) -> SearchResult:
         """Find the nearest items of one query that is made of examples; arguments and errors as of `search`.
 
+        Without examples the words of `terms.keywords` are the query.
+
         Raises:
-            FailedPreconditionError: NO_ALIGNER, where examples and answers are of two modalities.
+            FailedPreconditionError: NO_ALIGNER, where examples and answers are of two modalities; KEYWORDS_DISABLED.
             InvalidArgumentError: INVALID_FIELD, the examples cancel one another.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
@@ -209,14 +213,13 @@ class SearcherEngine:
         snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         order = order_digest(follower.entry.uuid, snapshot)
         check_order(terms.expected_order if terms else b"", order)
+        rank = partial(search_examples, snapshot, examples) if examples else partial(search_keywords, snapshot)
         ask = partial(
-            search_examples,
-            snapshot,
-            examples,
+            rank,
             top_k=top_k,
             item_modality=item_modality,
             where=where,
-            terms=terms,
+            terms=terms or AnswerTerms(),
             basic=basic,
         )
         return replace(await self._pool.run(ask, deadline_s=deadline_s), order=order)

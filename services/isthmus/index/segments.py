@@ -22,6 +22,7 @@ from isthmus.core.calibration import calibration_sample
 from isthmus.core.modality import Modality
 from isthmus.index import flat
 from isthmus.index.attributes import AttributeColumns
+from isthmus.index.keywords import KeywordColumns
 from isthmus.index.structures import Arranged
 from isthmus.runtime.base.filters import Filter
 
@@ -50,6 +51,7 @@ class Segment:
         items: n rows with ITEM_COLUMNS.
         attributes: Of the items, when they are known already.
         index: That holds the vectors already; there are no parts then.
+        keywords: Terms of their kept texts, likewise.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Segment:
         *,
         attributes: AttributeColumns | None = None,
         index: Any = None,
+        keywords: KeywordColumns | None = None,
     ) -> None:
         self.modality = modality
         self.items = items.select(ITEM_COLUMNS).combine_chunks()
@@ -73,6 +76,7 @@ class Segment:
         self.row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
         """(n,) where the items lie in the store."""
         self.attributes = AttributeColumns.parse(self._columns["attributes"]) if attributes is None else attributes
+        self.keywords = KeywordColumns.parse(self._columns["attributes"]) if keywords is None else keywords
         self._ids: pa.StringArray = self._columns["id"]
         hashes = _hashes(self._ids.to_pylist())
         self._hash_order = np.argsort(hashes, kind="stable")
@@ -288,4 +292,5 @@ def merge_segments(parts: Sequence[LiveSegment]) -> LiveSegment | None:
     attributes = AttributeColumns.merged(
         [(part.segment.attributes, live) for part, live in zip(parts, rows, strict=True)]
     )
-    return LiveSegment(Segment(parts[0].segment.modality, vectors, items, attributes=attributes))
+    keywords = KeywordColumns.merged([(part.segment.keywords, live) for part, live in zip(parts, rows, strict=True)])
+    return LiveSegment(Segment(parts[0].segment.modality, vectors, items, attributes=attributes, keywords=keywords))

@@ -74,6 +74,7 @@ class WriterServicer(AliasCalls):
                 store_thumbnails=request.store_thumbnails,
                 guard=guard_terms(request.guard),
                 index=kind_of(request.index, field="index") or "",
+                keyword_search=request.keyword_search,
             ),
             aligner=wire.aligner_files(request.aligner) if request.HasField("aligner") else None,
             request_id=request.request_id,
@@ -251,6 +252,8 @@ class SearchServicer(StructureCalls, ComparingCalls):
         search: Callable[..., Awaitable[SearchResult]]
         if request.examples:
             search = partial(self._engine.search_examples, examples=wire.example_vectors(request.examples))
+        elif request.keywords and not request.HasField("queries"):
+            search = partial(self._engine.search_examples, examples=())
         else:
             search = partial(
                 self._engine.search,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -138,6 +138,7 @@ def collection_message(info: CollectionInfo) -> common_pb2.Collection:
         guard=guard_message(info.settings.guard),
         shadow_aligner=info.shadow_aligner,
         index=kind_message(info.settings.index_kind),
+        keyword_search=info.settings.keyword_search,
     )
 
 
@@ -232,6 +233,7 @@ def new_items(messages: Sequence[index_writer_service_pb2.StoredItem]) -> tuple[
             content_digest=message.content_digest,
             thumbnail=message.thumbnail,
             content_words=message.content_words,
+            text=message.text,
         )
         for message in messages
     )
@@ -293,9 +295,12 @@ def item_message(item: ItemView) -> common_pb2.Item:
 
 
 def _neighbor_message(neighbor: Neighbor) -> common_pb2.Neighbor:
-    fitted: dict[str, Any] = {} if neighbor.probability is None else {"probability": neighbor.probability}
     return common_pb2.Neighbor(
-        item=item_message(neighbor.item), score=neighbor.score, calibrated_score=neighbor.calibrated_score, **fitted
+        item=item_message(neighbor.item),
+        score=neighbor.score,
+        calibrated_score=neighbor.calibrated_score,
+        probability=neighbor.probability,
+        keyword_score=neighbor.keyword_score,
     )
 
 

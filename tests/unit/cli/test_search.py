@@ -185,3 +185,25 @@ def test_a_file_without_a_query_is_refused(filled: Isthmus) -> None:
         done = filled("search", "-c", "pets", "--queries", name)
         assert done.status == 1
         assert reason in done.stderr
+
+
+def test_search_by_words(filled: Isthmus) -> None:
+    """By themselves they narrow the answers, beside a text they lift them; a column and a key tell their score."""
+    found = filled("search", "-c", "pets", "--keywords", "bird", "--json").json()
+    assert [(one["id"], one["keyword_score"]) for one in found["neighbors"]] == [("bird", 1.0)]
+    assert (found["query"], found["keywords"]) == ({}, "bird")
+    both = filled("search", "-c", "pets", "-t", "cat", "--keywords", "bird", "--json").json()
+    assert both["neighbors"][0]["id"] == "bird"
+    assert [one["keyword_score"] for one in both["neighbors"]] == [1.0, None, None, None]
+    assert re.search(r"50\.0 % +1\.0 +text +bird", filled("search", "-c", "pets", "--keywords", "bird").stdout)
+    Path("queries.txt").write_text("cat\n")
+    assert filled("search", "-c", "pets", "--queries", "queries.txt", "--keywords", "a").status == 2
+    assert filled("search", "-c", "pets", "--keywords", "").status == 2
+
+
+def test_a_collection_says_that_it_keeps_texts(isthmus: Isthmus) -> None:
+    """Created with --keyword-search, it shows so; without, nothing is said."""
+    assert isthmus("collections", "create", "kept", "--keyword-search", "--json").json()["keyword_search"]
+    assert "texts are kept" in isthmus("collections", "show", "kept").stdout
+    assert not isthmus("collections", "create", "plain", "--json").json()["keyword_search"]
+    assert "texts are kept" not in isthmus("collections", "show", "plain").stdout

@@ -65,3 +65,17 @@ async def test_a_batch_reads_what_this_client_wrote(filled: Both, gateway: Small
     """Without a revision of its own it asks for the newest that the client saw."""
     await filled("batch_search", "c", ["a"])
     assert [request.min_revision for request in gateway.requests["BatchSearchItems"]] == [3]
+
+
+async def test_words_go_with_a_query_or_stand_alone(filled: Both, gateway: SmallGateway) -> None:
+    """Alone they are the query, beside one they lift what holds them; several queries, or nothing, are refused."""
+    alone = await filled("search", "c", keywords="cat")
+    assert [(neighbor.id, neighbor.keyword_score) for neighbor in alone.neighbors] == [("cat#0", 1.0)]
+    both = await filled("search", "c", item_id="dog#0", keywords="cat")
+    assert both.neighbors[0].id == "cat#0"
+    assert [request.keywords for request in gateway.requests["SearchItems"]] == ["cat", "cat"]
+    for wrong in ({}, {"keywords": ""}, {"text": "a", "item_id": "b", "keywords": "c"}):
+        with pytest.raises(ValueError, match="a search takes exactly one"):
+            await filled("search", "c", **wrong)
+    made = await filled("create_collection", "kept", keyword_search=True)
+    assert (made.keyword_search, (await filled("get_collection", "c")).keyword_search) == (True, False)

@@ -25,6 +25,7 @@ class AsyncCollectionCalls(AsyncCalls):
         store_thumbnails: bool = False,
         index: IndexKind | None = None,
         guard: GuardLimits | None = None,
+        keyword_search: bool = False,
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Collection:
@@ -41,6 +42,7 @@ class AsyncCollectionCalls(AsyncCalls):
                 store_thumbnails=store_thumbnails,
                 index=index,
                 guard=guard,
+                keyword_search=keyword_search,
                 request_id=request_id,
             ),
             timeout_s,

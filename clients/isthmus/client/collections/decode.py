@@ -45,6 +45,7 @@ def collection(message: common_pb2.Collection) -> Collection:
         text_count=message.text_count,
         guard=GuardLimits(**{field.name: value for field, value in message.guard.ListFields()}),
         shadow_aligner=message.shadow_aligner,
+        keyword_search=message.keyword_search,
         index=_KINDS.get(message.index),
         structures=tuple(map(_structure, message.structures)),
     )

@@ -27,6 +27,7 @@ def create_collection(
     store_thumbnails: bool,
     index: IndexKind | None,
     guard: GuardLimits | None,
+    keyword_search: bool,
     request_id: str | None,
 ) -> Plan[Collection]:
     """Plan the creation of a collection; raise ValueError when `index` is no kind that there is."""
@@ -43,6 +44,7 @@ def create_collection(
         store_thumbnails=store_thumbnails,
         index=common_pb2.INDEX_KIND_UNSPECIFIED if index is None else decode.KIND_NUMBERS[index],
         guard=None if guard is None else common_pb2.GuardLimits(**asdict(guard)),
+        keyword_search=keyword_search,
         request_id=request_id or new_request_id(),
     )
 

@@ -75,3 +75,5 @@ class Collection:
     """The kind of structure that it asks for; None leaves it to the searchers."""
     structures: tuple[Structure, ...] = ()
     """What one searcher searches it by, one a modality; none where no searcher said so in time, and in lists."""
+    keyword_search: bool = False
+    """True when the texts of text items are kept, so that their words can be searched."""

@@ -25,6 +25,7 @@ class CollectionCalls(Calls):
         store_thumbnails: bool = False,
         index: IndexKind | None = None,
         guard: GuardLimits | None = None,
+        keyword_search: bool = False,
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Collection:
@@ -40,6 +41,8 @@ class CollectionCalls(Calls):
             store_thumbnails: Let items carry thumbnails.
             index: The kind of structure that large segments are searched by; None leaves the choice to the searchers.
             guard: What an aligner may cost it; None means the defaults.
+            keyword_search: Keep the texts of text items as they are sent, so that their words can be searched; else
+                only their digests are kept.
             request_id: Names this mutation.
             timeout_s: Deadline.
 
@@ -60,6 +63,7 @@ class CollectionCalls(Calls):
                 store_thumbnails=store_thumbnails,
                 index=index,
                 guard=guard,
+                keyword_search=keyword_search,
                 request_id=request_id,
             ),
             timeout_s,

@@ -70,6 +70,7 @@ def _neighbors(messages: Iterable[common_pb2.Neighbor]) -> tuple[Neighbor, ...]:
             score=neighbor.score,
             calibrated_score=neighbor.calibrated_score,
             probability=neighbor.probability if neighbor.HasField("probability") else None,
+            keyword_score=neighbor.keyword_score if neighbor.HasField("keyword_score") else None,
         )
         for neighbor in messages
     )

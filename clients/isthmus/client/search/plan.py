@@ -37,6 +37,7 @@ def search(
     vector: SpacedVector | None,
     item_id: str | None,
     examples: Sequence[Example] | None,
+    keywords: str | None,
     modality: AnyModality,
     where: Filter | None,
     group_by: GroupBy | None,
@@ -47,8 +48,10 @@ def search(
     page_token: str | None,
     min_revision: int | None,
 ) -> Plan[SearchResult]:
-    """Plan a search; raise ValueError when there is not exactly one query, or `group_by` is unknown."""
-    check_one("a search", text=text, image=image, vector=vector, item_id=item_id, examples=examples)
+    """Plan a search; raise ValueError when there is not one query or keywords, or `group_by` is unknown."""
+    given = {"text": text, "image": image, "vector": vector, "item_id": item_id, "examples": examples}
+    if not keywords or any(value is not None for value in given.values()):
+        check_one("a search", **given)
     grouping = _grouping(group_by)
     _check_top_k(top_k)
     number, revision = modality_number(modality), planner.revisions.least(collection, min_revision)
@@ -65,6 +68,7 @@ def search(
             mmr_lambda=mmr_lambda,
             exact=exact,
             page_token=page_token or "",
+            keywords=keywords or "",
         )
         if text is not None:
             request.text = text

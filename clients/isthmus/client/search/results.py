@@ -22,7 +22,9 @@ class Neighbor:
     calibrated_score: float
     """What a mixed result is ordered by: logits when `probability` is set, else standard deviations."""
     probability: float | None
-    """Probability of a match; only under a fitted calibration."""
+    """Probability of a match; only under a fitted calibration, for what was found by its vector."""
+    keyword_score: float | None = None
+    """BM25 score of the item's text; only where keywords were asked for and it holds at least one."""
 
     @property
     def id(self) -> str:

@@ -27,6 +27,7 @@ class SearchCalls(Calls):
         vector: SpacedVector | None = None,
         item_id: str | None = None,
         examples: Sequence[Example] | None = None,
+        keywords: str | None = None,
         modality: AnyModality = "any",
         where: Filter | None = None,
         group_by: GroupBy | None = None,
@@ -48,6 +49,9 @@ class SearchCalls(Calls):
             item_id: An item of the collection; it is left out of its own answers.
             examples: Up to 64 that answers should be like or, of negative weight, unlike, in any mixture of modalities:
                 the query is the weighted mean of their aligned unit vectors. Items among them are left out.
+            keywords: Words of kept texts (`create_collection(keyword_search=True)`), at most 1 KiB and 64 terms. Beside
+                a query, text items that hold some of them are answers too, merged by calibrated score; without a query
+                they are the answers, by BM25.
             modality: What to answer with.
             where: What must hold of the answers' attributes, for example `F("price") < 10`; None means nothing. `top_k`
                 answers come whenever so many items match.
@@ -67,7 +71,7 @@ class SearchCalls(Calls):
 
         Raises:
             IsthmusError: the call failed.
-            ValueError: not exactly one query is given.
+            ValueError: several queries are given, or neither a query nor keywords.
         """
         return self._run(
             plan.search(
@@ -78,6 +82,7 @@ class SearchCalls(Calls):
                 vector=vector,
                 item_id=item_id,
                 examples=examples,
+                keywords=keywords,
                 modality=modality,
                 where=where,
                 group_by=group_by,

@@ -637,6 +637,7 @@ class Neighbor(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     CALIBRATED_SCORE_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
+    KEYWORD_SCORE_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """Output only. Cosine similarity in the space that was searched, in [-1, 1]; under an aligner that corrects hubness
     it is lowered by the offsets of item and query, and may lie a little outside.
@@ -646,7 +647,11 @@ class Neighbor(_message.Message):
     in standard deviations otherwise.
     """
     probability: _builtins.float
-    """Output only. Probability that the item matches the query; set only under a fitted calibration."""
+    """Output only. Probability that the item matches the query; set only under a fitted calibration, for what was found by
+    its vector.
+    """
+    keyword_score: _builtins.float
+    """Output only. BM25 score of the item's text; set only where keywords were asked for and it holds at least one."""
     @_builtins.property
     def item(self) -> Global___Item:
         """Output only. The item, without embedding."""
@@ -658,13 +663,19 @@ class Neighbor(_message.Message):
         score: _builtins.float = ...,
         calibrated_score: _builtins.float = ...,
         probability: _builtins.float | None = ...,
+        keyword_score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "item", b"item", "probability", b"probability"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keyword_score", b"_keyword_score", "_probability", b"_probability", "item", b"item", "keyword_score", b"keyword_score", "probability", b"probability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "calibrated_score", b"calibrated_score", "item", b"item", "probability", b"probability", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keyword_score", b"_keyword_score", "_probability", b"_probability", "calibrated_score", b"calibrated_score", "item", b"item", "keyword_score", b"keyword_score", "probability", b"probability", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keyword_score: _TypeAlias = _typing.Literal["keyword_score"]  # noqa: Y015
+    _WhichOneofArgType__keyword_score: _TypeAlias = _typing.Literal["_keyword_score", b"_keyword_score"]  # noqa: Y015
     _WhichOneofReturnType__probability: _TypeAlias = _typing.Literal["probability"]  # noqa: Y015
     _WhichOneofArgType__probability: _TypeAlias = _typing.Literal["_probability", b"_probability"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keyword_score) -> _WhichOneofReturnType__keyword_score | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
 
 Global___Neighbor: _TypeAlias = Neighbor  # noqa: Y015
@@ -687,6 +698,7 @@ class Collection(_message.Message):
     TEXT_COUNT_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
     SHADOW_ALIGNER_FIELD_NUMBER: _builtins.int
+    KEYWORD_SEARCH_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     STRUCTURES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -711,6 +723,8 @@ class Collection(_message.Message):
     """Output only. Live text items."""
     shadow_aligner: _builtins.str
     """Output only. The aligner that is compared with the active one on real searches; empty when there is none."""
+    keyword_search: _builtins.bool
+    """Output only. True when the texts of text items are kept, so that their words can be searched."""
     index: Global___IndexKind.ValueType
     """Output only. The kind of structure that it asks for; unset where that is left to the searchers."""
     @_builtins.property
@@ -738,12 +752,13 @@ class Collection(_message.Message):
         text_count: _builtins.int = ...,
         guard: Global___GuardLimits | None = ...,
         shadow_aligner: _builtins.str = ...,
+        keyword_search: _builtins.bool = ...,
         index: Global___IndexKind.ValueType = ...,
         structures: _abc.Iterable[Global___Structure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "name", b"name", "revision", b"revision", "shadow_aligner", b"shadow_aligner", "store_thumbnails", b"store_thumbnails", "structures", b"structures", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_count", b"image_count", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "keyword_search", b"keyword_search", "name", b"name", "revision", b"revision", "shadow_aligner", b"shadow_aligner", "store_thumbnails", b"store_thumbnails", "structures", b"structures", "text_count", b"text_count", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

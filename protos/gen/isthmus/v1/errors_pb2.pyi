@@ -146,6 +146,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An alias points at the collection; `metadata.alias` is its name."""
     ERROR_REASON_ALIAS_REFUSED: _ErrorReason.ValueType  # 67
     """The two collections of an alias do not agree; `metadata` holds the figures, `override_reason` overrides."""
+    ERROR_REASON_KEYWORDS_DISABLED: _ErrorReason.ValueType  # 58
+    """The collection keeps no texts whose words could be searched; create one with `keyword_search`."""
     ERROR_REASON_IMPORT_DISABLED: _ErrorReason.ValueType  # 70
     """The writer has no import folder, so no files can be imported."""
     ERROR_REASON_IMPORT_FILE_NOT_FOUND: _ErrorReason.ValueType  # 71
@@ -282,6 +284,8 @@ ERROR_REASON_COLLECTION_HAS_ALIAS: ErrorReason.ValueType  # 66
 """An alias points at the collection; `metadata.alias` is its name."""
 ERROR_REASON_ALIAS_REFUSED: ErrorReason.ValueType  # 67
 """The two collections of an alias do not agree; `metadata` holds the figures, `override_reason` overrides."""
+ERROR_REASON_KEYWORDS_DISABLED: ErrorReason.ValueType  # 58
+"""The collection keeps no texts whose words could be searched; create one with `keyword_search`."""
 ERROR_REASON_IMPORT_DISABLED: ErrorReason.ValueType  # 70
 """The writer has no import folder, so no files can be imported."""
 ERROR_REASON_IMPORT_FILE_NOT_FOUND: ErrorReason.ValueType  # 71

@@ -542,6 +542,7 @@ class SearchItemsRequest(_message.Message):
     MMR_LAMBDA_FIELD_NUMBER: _builtins.int
     COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
+    KEYWORDS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     text: _builtins.str
@@ -580,6 +581,11 @@ class SearchItemsRequest(_message.Message):
     """Optional. Score every item, whatever structures answer sooner and miss some; off by default. Where a collection has none,
     every search is exact.
     """
+    keywords: _builtins.str
+    """Optional. Words, at most 1 KiB and 64 different terms, where the collection keeps texts. With a query, text items
+    that hold at least one of them are answers too: both kinds of answers are merged by calibrated score, and an item
+    that is both counts by the better one. Without a query they are the answers, ordered by BM25, and `score` is 0.
+    """
     @_builtins.property
     def vector(self) -> Global___SpacedVector:
         """A vector in the collection's raw space for its modality."""
@@ -610,10 +616,11 @@ class SearchItemsRequest(_message.Message):
         mmr_lambda: _builtins.float | None = ...,
         collapse_above: _builtins.float | None = ...,
         exact: _builtins.bool = ...,
+        keywords: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "examples", b"examples", "filter", b"filter", "image", b"image", "item_id", b"item_id", "mmr_lambda", b"mmr_lambda", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "page_token", b"page_token", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "keywords", b"keywords", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "page_token", b"page_token", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -905,6 +912,7 @@ class CreateCollectionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    KEYWORD_SEARCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -923,6 +931,10 @@ class CreateCollectionRequest(_message.Message):
     """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
     index: _common_pb2.IndexKind.ValueType
     """Optional. The kind of structure it is searched by; unset leaves the choice to the searchers."""
+    keyword_search: _builtins.bool
+    """Optional. Keep the texts of text items, as they are sent, so that their words can be searched with `keywords`; off by
+    default, and then only digests of texts are kept. A text goes with its item. Items sent as vectors have none.
+    """
     @_builtins.property
     def guard(self) -> _common_pb2.GuardLimits:
         """Optional. What an aligner may cost this collection; unset means the defaults."""
@@ -940,10 +952,11 @@ class CreateCollectionRequest(_message.Message):
         request_id: _builtins.str = ...,
         guard: _common_pb2.GuardLimits | None = ...,
         index: _common_pb2.IndexKind.ValueType = ...,
+        keyword_search: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "keyword_search", b"keyword_search", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,6 +84,7 @@ class SearchRequest(_message.Message):
     OWN_IDS_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
+    KEYWORDS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -110,6 +111,8 @@ class SearchRequest(_message.Message):
     """Optional. What is told of each answer; unset means FULL."""
     exact: _builtins.bool
     """Optional. Score every item; off by default."""
+    keywords: _builtins.str
+    """Optional. As in `SearchItemsRequest`, at most 1 KiB; `queries` may then be unset."""
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
         """Required unless there are examples. Raw query vectors. A maximum of 256 rows."""
@@ -155,10 +158,11 @@ class SearchRequest(_message.Message):
         own_ids: _abc.Iterable[_builtins.str] | None = ...,
         view: _common_pb2.NeighborView.ValueType = ...,
         exact: _builtins.bool = ...,
+        keywords: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "own_ids", b"own_ids", "queries", b"queries", "space", b"space", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "keywords", b"keywords", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "own_ids", b"own_ids", "queries", b"queries", "space", b"space", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015

@@ -37,6 +37,7 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    KEYWORD_SEARCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Its name, `^[a-z0-9][a-z0-9_-]{0,62}$`."""
     image_space: _builtins.str
@@ -53,6 +54,8 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
     """Required. 1 to 64 characters that name this mutation; the same id again changes nothing."""
     index: _common_pb2.IndexKind.ValueType
     """Optional. The kind of structure it is searched by; unset leaves the choice to the searchers."""
+    keyword_search: _builtins.bool
+    """Optional. Keep the texts of text items, so that their words can be searched; off by default."""
     @_builtins.property
     def aligner(self) -> _common_pb2.AlignerArtefact:
         """Optional. The aligner it starts with."""
@@ -74,10 +77,11 @@ class IndexWriterServiceCreateCollectionRequest(_message.Message):
         request_id: _builtins.str = ...,
         guard: _common_pb2.GuardLimits | None = ...,
         index: _common_pb2.IndexKind.ValueType = ...,
+        keyword_search: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "guard", b"guard", "image_dimension", b"image_dimension", "image_space", b"image_space", "index", b"index", "keyword_search", b"keyword_search", "name", b"name", "request_id", b"request_id", "store_thumbnails", b"store_thumbnails", "text_dimension", b"text_dimension", "text_space", b"text_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -271,6 +275,7 @@ class StoredItem(_message.Message):
     CONTENT_DIGEST_FIELD_NUMBER: _builtins.int
     THUMBNAIL_FIELD_NUMBER: _builtins.int
     CONTENT_WORDS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Its id, 1 to 256 bytes of UTF-8 without control characters."""
     modality: _common_pb2.Modality.ValueType
@@ -283,6 +288,8 @@ class StoredItem(_message.Message):
     """Optional. A small picture of at most 64 KiB, where the collection stores them."""
     content_words: _builtins.int
     """Optional. Words of the text it was made from, at most 16384; 0 where that is not known."""
+    text: _builtins.str
+    """Optional. Its text of at most 32 KiB, where the collection keeps texts."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _common_pb2.AttributeValue]:
         """Optional. Attributes: a maximum of 64, together at most 16 KiB."""
@@ -297,10 +304,11 @@ class StoredItem(_message.Message):
         content_digest: _builtins.bytes = ...,
         thumbnail: _builtins.bytes = ...,
         content_words: _builtins.int = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content_digest", b"content_digest", "content_words", b"content_words", "id", b"id", "modality", b"modality", "pair_key", b"pair_key", "thumbnail", b"thumbnail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content_digest", b"content_digest", "content_words", b"content_words", "id", b"id", "modality", b"modality", "pair_key", b"pair_key", "text", b"text", "thumbnail", b"thumbnail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

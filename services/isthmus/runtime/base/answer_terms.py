@@ -24,6 +24,7 @@ class AnswerTerms:
         offset: So many of the best are left out; 0 with the two before.
         expected_order: The order that is continued; empty means any.
         exact: All vectors are searched, whatever structures a searcher has for answering sooner.
+        keywords: Words that text items are found by too, beside their vectors; empty means by vectors alone.
     """
 
     exclude_ids: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class AnswerTerms:
     offset: int = 0
     expected_order: bytes = b""
     exact: bool = False
+    keywords: str = ""
 
     @property
     def is_paged(self) -> bool:

@@ -36,6 +36,10 @@ BATCH_QUERIES_MAX_COUNT: Final = 256
 """Queries of one BatchSearchItems call."""
 BATCH_NEIGHBORS_MAX_COUNT: Final = 25_600
 """Queries of one BatchSearchItems call x neighbours wanted of each."""
+KEYWORDS_MAX_BYTES: Final = 1_024
+"""UTF-8 bytes of the words of one search."""
+KEYWORDS_MAX_COUNT: Final = 64
+"""Different terms in them."""
 EXAMPLES_MAX_COUNT: Final = 64
 """Examples of one query, and items that are left out of its answer."""
 EXAMPLE_WEIGHT_MAX: Final = 100.0

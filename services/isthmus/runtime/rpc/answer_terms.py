@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
-from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT, PAGE_DEPTH_MAX_COUNT
+from isthmus.runtime.base.limits import EXAMPLES_MAX_COUNT, KEYWORDS_MAX_BYTES, PAGE_DEPTH_MAX_COUNT
 from isthmus.runtime.rpc.codec import unknown_enum
 from isthmus.v1 import common_pb2, gateway_service_pb2, index_search_service_pb2
 
@@ -63,6 +63,7 @@ def answer_terms_of(request: index_search_service_pb2.SearchRequest) -> AnswerTe
         offset=_offset(request),
         expected_order=request.expected_order,
         exact=request.exact,
+        keywords=_keywords(request.keywords),
     )
 
 
@@ -77,6 +78,7 @@ def asked_terms_of(request: _Asked) -> AnswerTerms:
         collapse_above=_collapse_above(request),
         mmr_lambda=_mmr_lambda(request),
         exact=request.exact,
+        keywords=_keywords(request.keywords) if isinstance(request, gateway_service_pb2.SearchItemsRequest) else "",
     )
 
 
@@ -91,6 +93,16 @@ def set_answer_terms(request: index_search_service_pb2.SearchRequest, terms: Ans
         request.mmr_lambda = terms.mmr_lambda
     request.offset, request.expected_order = terms.offset, terms.expected_order
     request.exact = terms.exact
+    request.keywords = terms.keywords
+
+
+def _keywords(words: str) -> str:
+    size = len(words.encode())
+    if size > KEYWORDS_MAX_BYTES:
+        msg = f"keywords has {size} bytes; the limit is {KEYWORDS_MAX_BYTES}"
+        metadata = {"field": "keywords", "limit": str(KEYWORDS_MAX_BYTES), "size": str(size)}
+        raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)
+    return words
 
 
 def _offset(request: index_search_service_pb2.SearchRequest) -> int:

@@ -49,6 +49,7 @@ class Collections(Script):
             aligner=request.aligner or ALIGNER,
             guard=request.guard,
             store_thumbnails=request.store_thumbnails,
+            keyword_search=request.keyword_search,
             revision=1,
             index=request.index,
             structures=[_STRUCTURE, _REFUSED] if request.index else [],

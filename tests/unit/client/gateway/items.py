@@ -16,7 +16,16 @@ from isthmus.runtime.rpc.codec import decode_vectors, encode_vectors
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.status import item_error
 from isthmus.v1 import common_pb2, gateway_service_pb2
-from tests.unit.client.gateway.content import ALIGNER, IMAGE_SPACE, SPACES, TEXT_SPACE, content_of, embedding, refusal
+from tests.unit.client.gateway.content import (
+    ALIGNER,
+    DIMENSION,
+    IMAGE_SPACE,
+    SPACES,
+    TEXT_SPACE,
+    content_of,
+    embedding,
+    refusal,
+)
 from tests.unit.client.gateway.script import Script
 from tests.unit.index.filter_model import holds
 
@@ -30,6 +39,37 @@ def _example(example: gateway_service_pb2.Example, stored: Any) -> NDArray[np.fl
         row = decode_vectors(example.vector.vector, field="vector", max_rows=1)[0]
         return row
     return embedding(example.image if example.HasField("image") else example.text.encode())
+
+
+def _query(request: gateway_service_pb2.SearchItemsRequest, stored: Any) -> NDArray[np.float32]:
+    """Return the vector that is searched; zeros where there are only words."""
+    query = request.WhichOneof("query")
+    row: NDArray[np.float32]
+    if query == "examples":
+        examples = request.examples.examples
+        row = np.sum([each.weight * _example(each, stored) for each in examples], axis=0, dtype=np.float32)
+    elif query == "item_id" and request.item_id in stored:
+        row = stored[request.item_id][1]
+    elif query == "vector":
+        row = decode_vectors(request.vector.vector, field="query.vector", max_rows=1)[0]
+    elif query in ("text", "image"):
+        row = embedding(request.image if query == "image" else request.text.encode())
+    elif query is None and request.keywords:
+        row = np.zeros(DIMENSION, dtype=np.float32)
+    else:
+        msg = "there is no such item"
+        raise NotFoundError(msg, reason="ITEM_NOT_FOUND", metadata={"field": "query.item_id"})
+    return row
+
+
+def _held(keywords: str, items: list[common_pb2.Item]) -> dict[str, float]:
+    """Return how many of the words each item's attribute `text` holds, by id."""
+    words = keywords.casefold().split()
+    return {
+        item.id: float(sum(word in item.attributes["text"].string_value.casefold().split() for word in words))
+        for item in items
+        if "text" in item.attributes
+    }
 
 
 class Items(Script):
@@ -176,20 +216,7 @@ class Items(Script):
     async def _answer(self, request: gateway_service_pb2.SearchItemsRequest) -> gateway_service_pb2.SearchItemsResponse:
         collection = self._collection(request.collection)
         stored = self.items[request.collection]
-        if request.HasField("text"):
-            query = embedding(request.text.encode())
-        elif request.HasField("image"):
-            query = embedding(request.image)
-        elif request.HasField("vector"):
-            query = decode_vectors(request.vector.vector, field="query.vector", max_rows=1)[0]
-        elif request.HasField("examples"):
-            examples = request.examples.examples
-            query = np.sum([each.weight * _example(each, stored) for each in examples], axis=0, dtype=np.float32)
-        elif request.item_id in stored:
-            query = stored[request.item_id][1]
-        else:
-            msg = "there is no such item"
-            raise NotFoundError(msg, reason="ITEM_NOT_FOUND", metadata={"field": "query.item_id"})
+        query = _query(request, stored)
         own_ids = {request.item_id, *(example.item_id for example in request.examples.examples)}
         wanted = [
             (float(vector @ query), item)
@@ -199,7 +226,10 @@ class Items(Script):
         if request.HasField("filter"):
             where = filter_of(request.filter)
             wanted = [(score, item) for score, item in wanted if holds(where, attribute_values(item.attributes))]
-        wanted.sort(key=lambda pair: -pair[0])
+        held = _held(request.keywords, [item for _, item in wanted])
+        is_alone = bool(request.keywords) and request.WhichOneof("query") is None
+        wanted = [(score, item) for score, item in wanted if held.get(item.id) or not is_alone]
+        wanted.sort(key=lambda pair: (-held.get(pair[1].id, 0.0), -pair[0]))
         if request.group_by == common_pb2.GROUP_BY_PAIR_KEY:
             keys = [item.pair_key for _, item in wanted]
             wanted = [pair for place, pair in enumerate(wanted) if not keys[place] or keys[place] not in keys[:place]]
@@ -215,5 +245,11 @@ class Items(Script):
         if first + request.top_k < len(wanted):
             response.next_page_token = str(first + request.top_k)
         for score, item in wanted[first : first + request.top_k]:
-            response.neighbors.add(item=item, score=score, calibrated_score=2 * score, probability=0.5)
+            response.neighbors.add(
+                item=item,
+                score=score,
+                calibrated_score=2 * score,
+                probability=0.5,
+                keyword_score=held.get(item.id) or None,
+            )
         return response
