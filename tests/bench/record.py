@@ -65,10 +65,20 @@ def show(figures: Sequence[Figure]) -> None:
     Console(width=160).print(table)
 
 
-def append(figures: Sequence[Figure], page: Path = ROOT / "docs" / "benchmarks.md") -> None:
-    """Add a section for this run to the page of benchmarks."""
+def append(figures: Sequence[Figure], page: Path = ROOT / "docs" / "benchmarks.md", *, how: str = "") -> None:
+    """Add a section for this run to the page of benchmarks.
+
+    Args:
+        figures: Its lines.
+        page: The page.
+        how: What was run; empty for `make bench`.
+    """
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
-    lines = [f"\n## {now} UTC, {_commit()}\n", f"\n{_machine()}\n\n", "| what | figure | target | met | from |\n"]
+    lines = [
+        f"\n## {now} UTC, {_commit()}\n",
+        f"\n{_machine()}{how and f'; {how}'}\n\n",
+        "| what | figure | target | met | from |\n",
+    ]
     lines.append("|---|---|---|---|---|\n")
     for figure in figures:
         met = "" if figure.met is None else "yes" if figure.met else "no"
