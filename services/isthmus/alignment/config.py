@@ -31,7 +31,8 @@ class AlignmentConfig(CallerConfig):
     aligners_region: str = ""
     """Of the bucket; unset leaves it to AWS_REGION."""
     index_search_address: str = "127.0.0.1:7485"
-    """The index searcher, which items are read from."""
+    """The index searcher, which items are read from; of groups of searchers that collections are split over, all
+    addresses in the order of their shard numbers, separated by commas."""
     job_threads_count: int = Field(default=1, ge=1, le=64)
     """Fits, evaluations and measurements that run at once."""
     job_queue_count: int = Field(default=4, ge=0, le=1024)

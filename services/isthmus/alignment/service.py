@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
 import numpy as np
@@ -34,10 +35,13 @@ from isthmus.runtime.rpc.codec import check_modality, decode_vectors, encode_vec
 from isthmus.runtime.rpc.guard import guard_terms
 from isthmus.runtime.rpc.matching import match_terms
 from isthmus.runtime.rpc.server import Hosted, Registration
+from isthmus.runtime.rpc.sharded import search_stub, split_addresses
 from isthmus.runtime.rpc.tls_channel import ChannelTls
 from isthmus.v1 import alignment_service_pb2, common_pb2, index_search_service_pb2
 from isthmus.v1.alignment_service_pb2_grpc import add_AlignmentServiceServicer_to_server
-from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
+
+if TYPE_CHECKING:
+    from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceAsyncStub
 
 __all__ = ["AlignmentServicer", "GrpcItemReader", "build"]
 
@@ -50,11 +54,11 @@ class GrpcItemReader:
     """Reads items from the index searcher.
 
     Args:
-        channel: To the searcher.
+        stub: Of the searcher.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = IndexSearchServiceStub(channel)
+    def __init__(self, stub: IndexSearchServiceAsyncStub) -> None:
+        self._stub = stub
 
     async def read(
         self,
@@ -289,17 +293,19 @@ def build(config: AlignmentConfig) -> Hosted:
     Args:
         config: Its settings.
     """
-    channel: grpc.aio.Channel | None = None
+    channels: list[grpc.aio.Channel] = []
     engine: AlignmentEngine | None = None
     watcher: Watcher | None = None
 
     def register(server: grpc.aio.Server) -> None:
-        nonlocal channel, engine, watcher
+        nonlocal engine, watcher
         files = config.backend_tls()
-        channel = open_channel(config.index_search_address, tls=None if files is None else ChannelTls(files))
-        reader = GrpcItemReader(channel)
+        tls = None if files is None else ChannelTls(files)
+        channels.extend(open_channel(address, tls=tls) for address in split_addresses(config.index_search_address))
+        stub = search_stub(channels)
+        reader = GrpcItemReader(stub)
         engine = AlignmentEngine(config, reader)
-        watcher = Watcher(config, GrpcFollowedCollections(channel, reader))
+        watcher = Watcher(config, GrpcFollowedCollections(stub, reader))
         servicer = AlignmentServicer(engine, watcher, config.watch_limits)
         add_AlignmentServiceServicer_to_server(servicer, server)
 
@@ -308,10 +314,10 @@ def build(config: AlignmentConfig) -> Hosted:
         await cast("Watcher", watcher).start()
 
     async def close() -> None:
-        if engine is not None and watcher is not None and channel is not None:
+        if engine is not None and watcher is not None:
             await watcher.close()
             await engine.close()
-            await channel.close()
+            await asyncio.gather(*(channel.close() for channel in channels))
 
     async def probe() -> None:
         await cast("AlignmentEngine", engine).keeper.list_newest(context.DEFAULT_TENANT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
 
@@ -20,7 +20,9 @@ from isthmus.runtime.base.names import check_name, check_request_id
 from isthmus.runtime.rpc.channel import call
 from isthmus.v1 import alignment_service_pb2, index_search_service_pb2
 from isthmus.v1.alignment_service_pb2_grpc import AlignmentServiceServicer
-from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
+
+if TYPE_CHECKING:
+    from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceAsyncStub
 
 __all__ = ["GrpcFollowedCollections", "WatchCalls"]
 
@@ -40,12 +42,12 @@ class GrpcFollowedCollections:
     """What the index searcher follows.
 
     Args:
-        channel: To the searcher.
+        stub: Of the searcher.
         reader: Reads items from it.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, reader: _Reader) -> None:
-        self._stub = IndexSearchServiceStub(channel)
+    def __init__(self, stub: IndexSearchServiceAsyncStub, reader: _Reader) -> None:
+        self._stub = stub
         self._reader = reader
 
     async def followed(self, known: Mapping[tuple[str, str], int]) -> Sequence[FollowedCollection]:

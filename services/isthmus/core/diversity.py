@@ -5,7 +5,39 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["maximal_marginal_relevance", "without_near_duplicates"]
+__all__ = ["diverse_places", "maximal_marginal_relevance", "without_near_duplicates"]
+
+
+def diverse_places(
+    units: NDArray[np.float32],
+    kinds: NDArray[np.int64],
+    relevance: NDArray[np.float64],
+    *,
+    collapse_above: float | None,
+    mmr_lambda: float | None,
+    count: int,
+) -> NDArray[np.intp]:
+    """Leave out near-duplicates, then choose by maximal marginal relevance; either only where it is asked for.
+
+    Args:
+        units: (n, d) float32 unit rows of the candidates, best first.
+        kinds: (n,) what each is made of; candidates of two kinds are no duplicates.
+        relevance: (n,) descending.
+        collapse_above: The least similarity of duplicates; None keeps all.
+        mmr_lambda: Weight of relevance, 0 to 1; None keeps the order.
+        count: How many to choose by relevance and diversity.
+
+    Returns:
+        Places of those that are left, in their order.
+    """
+    similarity = units @ units.T
+    kept = np.arange(len(units))
+    if collapse_above is not None:
+        kept = without_near_duplicates(similarity, kinds, above=collapse_above)
+    if mmr_lambda is not None:
+        near = similarity[np.ix_(kept, kept)]
+        kept = kept[maximal_marginal_relevance(relevance[kept], near, trade_off=mmr_lambda, count=count)]
+    return kept
 
 
 def without_near_duplicates(

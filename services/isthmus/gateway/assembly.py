@@ -7,8 +7,6 @@ import logging
 import time
 from collections.abc import Mapping
 
-import grpc
-
 from isthmus.core.modality import Modality
 from isthmus.gateway.backends import AlignmentBackend, EncoderBackend, WriterBackend
 from isthmus.gateway.cache import EmbeddingCache
@@ -30,6 +28,7 @@ from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES
 from isthmus.runtime.base.logging import fields
 from isthmus.runtime.rpc.channel import open_channel
+from isthmus.runtime.rpc.sharded import split_addresses
 from isthmus.runtime.rpc.tls_channel import ChannelTls
 
 __all__ = ["Gateway"]
@@ -70,15 +69,19 @@ class Gateway:
         }
         files = config.backend_tls()
         tls = None if files is None else ChannelTls(files)
-        self._channels: dict[str, grpc.aio.Channel] = {
-            name: open_channel(address, tls=tls) for name, (address, _) in addresses.items()
+        # Only searchers have several: a group for each part of the collections.
+        groups = {
+            name: [open_channel(each, tls=tls) for each in split_addresses(address)]
+            for name, (address, _) in addresses.items()
         }
+        self._channels = {name: channels[0] for name, channels in groups.items()}
+        self._all_channels = [channel for channels in groups.values() for channel in channels]
         self._encoders: Mapping[Modality, EncoderBackend] = {
             modality: EncoderBackend(self._channels[f"{modality.value}_encoder"], modality) for modality in Modality
         }
         self.writer = WriterBackend(self._channels["index_writer"])
         self.offload = Offload()
-        self.searcher = SearchBackend(self._channels["index_search"], self.offload)
+        self.searcher = SearchBackend(groups["index_search"], self.offload)
         self.alignment = AlignmentBackend(self._channels["alignment"])
         self.engine = GatewayEngine(
             encoders=self._encoders,
@@ -95,7 +98,7 @@ class Gateway:
             default_aligner=config.default_aligner,
         )
         self._health = BackendHealth(
-            {name: (self._channels[name], service) for name, (_, service) in addresses.items()},
+            {name: (groups[name], service) for name, (_, service) in addresses.items()},
             timeout_s=config.status_timeout_s,
         )
         self.state = MeshState(
@@ -128,7 +131,7 @@ class Gateway:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.engine.close()
         self.offload.close()
-        for channel in self._channels.values():
+        for channel in self._all_channels:
             await channel.close()
 
     async def _try_encoder(self, modality: Modality, due_s: float) -> None:

@@ -105,5 +105,7 @@ def _response(answer: BatchAnswer) -> gateway_service_pb2.BatchSearchItemsRespon
         revision=answer.revision,
         calibration=cast("common_pb2.CalibrationSource.ValueType", answer.calibration),
         degraded=answer.degraded,
+        shards_answered=answer.shards_answered,
+        shards_total=answer.shards_total,
         timings=timings_message(answer.stages, 0),
     )

@@ -13,7 +13,7 @@ from isthmus.gateway.domain import Content, Found, Neighbor, Stages
 from isthmus.gateway.gather import gather_all
 from isthmus.gateway.metrics import SEARCH_SECONDS
 from isthmus.gateway.ports import SearchPort
-from isthmus.gateway.search import DEGRADED_CACHE, ItemQuery, Made, QuerySource, Seeker
+from isthmus.gateway.search import ItemQuery, Made, QuerySource, Seeker, left_out
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import IsthmusError
 from isthmus.runtime.base.filters import Filter
@@ -77,6 +77,8 @@ class BatchAnswer:
         calibration: How scores of the two modalities were made comparable, as the wire numbers it.
         degraded: Optional parts that were left out.
         stages: Where the time went.
+        shards_answered: The fewest groups of searchers that any query was answered from; 0 where collections are whole.
+        shards_total: Groups of searchers; 0 where collections are not split.
     """
 
     results: Sequence[QueryAnswer]
@@ -85,6 +87,8 @@ class BatchAnswer:
     calibration: int
     degraded: Sequence[str]
     stages: Stages
+    shards_answered: int = 0
+    shards_total: int = 0
 
 
 _Kind: TypeAlias = tuple[Modality, str, int]
@@ -158,7 +162,11 @@ class BatchSeeker:
             errors=errors,
             revision=min((each.revision for each in found), default=0),
             calibration=max((each.calibration for each in found), default=0),
-            degraded=[DEGRADED_CACHE] if asked_cache and self._cache.degraded else [],
+            degraded=left_out(
+                cache=asked_cache and self._cache.degraded, shards=any(each.is_partial for each in found)
+            ),
+            shards_answered=min((each.shards_answered for each in found), default=0),
+            shards_total=max((each.shards_total for each in found), default=0),
             stages=stages,
         )
 

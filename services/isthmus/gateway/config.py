@@ -38,7 +38,8 @@ class GatewayConfig(CallerConfig):
     index_writer_address: str = "127.0.0.1:7484"
     """The index writer."""
     index_search_address: str = "127.0.0.1:7485"
-    """The index searcher."""
+    """The index searcher; of groups of searchers that collections are split over, all addresses in the order of their
+    shard numbers, separated by commas."""
     default_aligner: str = "embedded-heads"
     """Aligner that new collections of two raw spaces start with, where it accepts them; empty means none."""
 

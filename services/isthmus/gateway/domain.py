@@ -334,6 +334,8 @@ class Found:
         search_micros: Searching and merging.
         order: Equal while searches are answered from the same order.
         collection: That answered.
+        shards_answered: Groups of searchers that answered; 0 where collections are not split.
+        shards_total: Groups of searchers; 0 where collections are not split.
     """
 
     neighbors: Sequence[Sequence[Neighbor]]
@@ -344,6 +346,13 @@ class Found:
     search_micros: int
     order: bytes = b""
     collection: str = ""
+    shards_answered: int = 0
+    shards_total: int = 0
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a group of searchers is missing."""
+        return self.shards_answered < self.shards_total
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import grpc
@@ -36,17 +36,22 @@ class BackendHealth:
     """The health of every service behind the gateway.
 
     Args:
-        backends: By short name, the channel and the full name of the service.
+        backends: By short name, the channels to its groups, one for most, and the full name of the service.
         timeout_s: How long one question may take.
     """
 
-    def __init__(self, backends: Mapping[str, tuple[grpc.aio.Channel, str]], *, timeout_s: float) -> None:
-        self._checks = {name: (_check(channel), service) for name, (channel, service) in backends.items()}
+    def __init__(self, backends: Mapping[str, tuple[Sequence[grpc.aio.Channel], str]], *, timeout_s: float) -> None:
+        self._checks = {
+            name: ([_check(channel) for channel in channels], service) for name, (channels, service) in backends.items()
+        }
         self._timeout_s = timeout_s
 
     async def is_serving(self, name: str) -> bool:
-        """Return whether a service says that it serves."""
-        check, service = self._checks[name]
+        """Return whether a service says that it serves, every group of it."""
+        checks, service = self._checks[name]
+        return all(await gather_all([self._says(check, service) for check in checks]))
+
+    async def _says(self, check: _Check, service: str) -> bool:
         try:
             answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=self._timeout_s)
         except grpc.RpcError:

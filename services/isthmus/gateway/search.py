@@ -34,11 +34,14 @@ __all__ = [
     "SearchAnswer",
     "SearchCommand",
     "Seeker",
+    "left_out",
     "of_example",
 ]
 
 DEGRADED_CACHE: Final = "cache"
 """How an answer says that the shared cache was left out."""
+DEGRADED_SHARDS: Final = "shards"
+"""How an answer says that a group of searchers was left out."""
 _EXAMPLES: Final = "examples.examples"
 _FIRST_PAGE: Final = PageToken(b"", 0, 0, b"")
 
@@ -126,6 +129,8 @@ class SearchAnswer:
         stages: Where the time went.
         next_page_token: Asks for the next page; empty where there are no more answers.
         collection: That answered.
+        shards_answered: Groups of searchers that answered; 0 where collections are not split.
+        shards_total: Groups of searchers; 0 where collections are not split.
     """
 
     neighbors: Sequence[Neighbor]
@@ -137,6 +142,8 @@ class SearchAnswer:
     stages: Stages = field(default_factory=Stages)
     next_page_token: str = ""
     collection: str = ""
+    shards_answered: int = 0
+    shards_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +235,13 @@ class Seeker:
             collection=found.collection,
             calibration=found.calibration,
             truncated=any(each.row.truncated for each in rows),
-            degraded=[DEGRADED_CACHE] if asked_cache and self._cache.degraded else [],
+            degraded=left_out(cache=asked_cache and self._cache.degraded, shards=found.is_partial),
             stages=stages,
             next_page_token=write_token(PageToken(found.order, found.revision, page.position + len(neighbors), asked))
             if command.terms.is_paged and len(neighbors) == command.top_k
             else "",
+            shards_answered=found.shards_answered,
+            shards_total=found.shards_total,
         )
 
     async def made(
@@ -279,6 +288,11 @@ class Seeker:
         if contents:
             await gather_all([embed(modality, own) for modality, own in contents.items()])
         return [made[place] for place in range(len(sources))], revision
+
+
+def left_out(*, cache: bool, shards: bool) -> list[str]:
+    """Return how an answer says which optional parts it was made without."""
+    return [name for name, is_out in ((DEGRADED_CACHE, cache), (DEGRADED_SHARDS, shards)) if is_out]
 
 
 def _asked_digest(command: SearchCommand) -> bytes:

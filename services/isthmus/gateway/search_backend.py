@@ -36,12 +36,12 @@ from isthmus.runtime.rpc.answer_terms import set_answer_terms
 from isthmus.runtime.rpc.channel import call, stream
 from isthmus.runtime.rpc.filters import filter_message
 from isthmus.runtime.rpc.matching import terms_message
+from isthmus.runtime.rpc.sharded import search_stub
 from isthmus.runtime.rpc.status import from_item_error
 from isthmus.v1 import (
     common_pb2,
     index_search_service_pb2,
 )
-from isthmus.v1.index_search_service_pb2_grpc import IndexSearchServiceStub
 
 __all__ = ["SearchBackend"]
 
@@ -89,6 +89,8 @@ def _found(answer: index_search_service_pb2.SearchResponse) -> Found:
         search_micros=answer.timings.search_micros,
         order=answer.order,
         collection=answer.collection,
+        shards_answered=answer.shards_answered,
+        shards_total=answer.shards_total,
     )
 
 
@@ -96,12 +98,12 @@ class SearchBackend:
     """The index searcher.
 
     Args:
-        channel: To it.
+        channels: To each group of searchers, in the order of their shard numbers.
         offload: Threads to unpack large answers in.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, offload: Offload) -> None:
-        self.stub = IndexSearchServiceStub(channel)
+    def __init__(self, channels: Sequence[grpc.aio.Channel], offload: Offload) -> None:
+        self.stub = search_stub(channels)
         self._offload = offload
 
     async def search(

@@ -325,6 +325,8 @@ def search_response(answer: SearchAnswer, *, total_micros: int) -> gateway_servi
         calibration=cast("common_pb2.CalibrationSource.ValueType", answer.calibration),
         truncated=answer.truncated,
         degraded=answer.degraded,
+        shards_answered=answer.shards_answered,
+        shards_total=answer.shards_total,
         next_page_token=answer.next_page_token,
         collection=answer.collection,
         timings=timings_message(answer.stages, total_micros),

@@ -1,4 +1,4 @@
-"""What the writer refuses before anything waits for a commit."""
+"""What is refused before anything waits for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 from isthmus.core.modality import Modality
 from isthmus.index.model import CollectionSettings
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
-from isthmus.runtime.base.limits import DIMENSION_MAX_COUNT, UPSERT_MAX_COUNT
+from isthmus.runtime.base.limits import DIMENSION_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT_MAX_COUNT
 from isthmus.runtime.base.names import check_count, check_item_id, check_space
 
-__all__ = ["check_collection_count", "check_ids", "check_settings"]
+__all__ = ["check_collection_count", "check_ids", "check_settings", "check_top_k"]
 
 _COLLECTIONS_MAX_COUNT: Final = 10_000
 
@@ -58,3 +58,19 @@ def check_settings(settings: CollectionSettings) -> None:
     if settings.image_space == settings.text_space and settings.image_dimension != settings.text_dimension:
         msg = "image_dimension and text_dimension must agree when both modalities share a space"
         raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "text_dimension"})
+
+
+def check_top_k(top_k: int) -> None:
+    """Check how many neighbours are wanted.
+
+    Raises:
+        InvalidArgumentError: INVALID_FIELD.
+        ResourceExhaustedError: LIMIT_EXCEEDED.
+    """
+    if top_k < 1:
+        msg = f"top_k must be 1 to {TOP_K_MAX_COUNT}; it is {top_k}"
+        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "top_k"})
+    if top_k > TOP_K_MAX_COUNT:
+        msg = f"top_k is {top_k}; the limit is {TOP_K_MAX_COUNT}"
+        metadata = {"field": "top_k", "limit": str(TOP_K_MAX_COUNT)}
+        raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from isthmus.core.modality import Modality
 from isthmus.index.segments import LiveSegment
 
-__all__ = ["Candidates", "Merged", "first_of_each", "merge"]
+__all__ = ["Candidates", "Merged", "first_of_each", "merge", "unit_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Merged:
                 for number, row in zip(self.numbers.tolist(), self.rows.tolist(), strict=True)
             ]
         )
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+        return unit_rows(rows)
 
     def pair_keys(self) -> pa.Array:
         """Return their pair keys, (k,) texts, empty where there is none."""
@@ -115,6 +115,11 @@ class Merged:
         if not taken:
             return pa.array([], pa.string())
         return pa.concat_arrays(taken).take(pa.array(np.argsort(np.concatenate(order))))
+
+
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows scaled to unit norm, (n, d) float32, each by itself."""
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def merge(found: Sequence[Candidates], query: int, count: int) -> Merged:

@@ -256,6 +256,7 @@ class ItemBatch:
         embeddings: (n, d) float32, as many rows.
         values: Of the attribute that was asked for, as text, as many; none where nobody asked.
         words: As many numbers of words; none where nobody asked.
+        row_ids: Where they lie in the store, as many.
     """
 
     modality: Modality
@@ -264,6 +265,7 @@ class ItemBatch:
     embeddings: NDArray[np.float32]
     values: tuple[str, ...] = ()
     words: tuple[int, ...] = ()
+    row_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

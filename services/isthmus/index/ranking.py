@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.calibration import Calibration, CalibrationSource
-from isthmus.core.diversity import maximal_marginal_relevance, without_near_duplicates
+from isthmus.core.diversity import diverse_places
 from isthmus.core.modality import Modality
 from isthmus.index.answers import answers_of
 from isthmus.index.examples import ExampleVectors, combined_query
@@ -29,7 +29,16 @@ from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgument
 from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.no_aligner import no_aligner
 
-__all__ = ["Question", "rank_snapshot", "search_examples", "search_keywords", "search_snapshot"]
+__all__ = [
+    "Asked",
+    "Question",
+    "ask_examples",
+    "ask_queries",
+    "rank_snapshot",
+    "search_examples",
+    "search_keywords",
+    "search_snapshot",
+]
 
 _SPARE_MAX_COUNT: Final = 1_024
 """Items looked at beyond those wanted, where one score holds the last place. Of more equals, which of them come last is
@@ -82,14 +91,20 @@ def rank_snapshot(snapshot: Snapshot, queries: NDArray[np.float32], question: Qu
         FailedPreconditionError: SPACE_MISMATCH, or NO_ALIGNER with the command that mends it in the metadata.
         InvalidArgumentError: INVALID_VECTOR; another dimension than the space's.
     """
+    started_s = time.perf_counter()
+    asked = ask_queries(snapshot, queries, question)
+    return _answered(asked, top_k=question.top_k, started_s=started_s, basic=question.basic)
+
+
+def ask_queries(snapshot: Snapshot, queries: NDArray[np.float32], question: Question) -> Asked:
+    """Return what the structures are asked with for a batch of queries; arguments and errors as of `rank_snapshot`."""
     modality = question.modality
     _check_queries(snapshot, queries, modality=modality, space=question.space, field="queries")
     wanted = _wanted_modalities(snapshot, {modality}, question.item_modality)
-    started_s = time.perf_counter()
     aligned = np.ascontiguousarray(snapshot.query_rows(queries, modality))
     terms = question.terms or AnswerTerms()
     keywords = KeywordChannel.asked(snapshot, terms, wanted, question.where)
-    asked = _Asked(
+    return Asked(
         snapshot,
         aligned,
         {modality: 1.0},
@@ -99,7 +114,6 @@ def rank_snapshot(snapshot: Snapshot, queries: NDArray[np.float32], question: Qu
         own_ids=question.own_ids,
         keywords=keywords,
     )
-    return _answered(asked, top_k=question.top_k, started_s=started_s, basic=question.basic)
 
 
 def search_examples(
@@ -127,14 +141,8 @@ def search_examples(
         FailedPreconditionError: SPACE_MISMATCH; NO_ALIGNER, where examples and answers are of two modalities.
         InvalidArgumentError: INVALID_VECTOR; INVALID_FIELD, the examples cancel one another.
     """
-    for batch in examples:
-        _check_queries(snapshot, batch.rows, modality=batch.modality, space=batch.space, field="examples")
-    wanted = _wanted_modalities(snapshot, {batch.modality for batch in examples}, item_modality)
     started_s = time.perf_counter()
-    query, shares = combined_query(snapshot, examples)
-    terms = terms or AnswerTerms()
-    keywords = KeywordChannel.asked(snapshot, terms, wanted, where)
-    asked = _Asked(snapshot, query, shares, wanted, where, terms, tells_probability=False, keywords=keywords)
+    asked = ask_examples(snapshot, examples, item_modality=item_modality, where=where, terms=terms)
     found = _answered(asked, top_k=top_k, started_s=started_s, basic=basic)
     ALIGN_SECONDS.observe(found.align_s)
     SEARCH_SECONDS.observe(found.search_s)
@@ -163,7 +171,7 @@ def search_keywords(
     # Images hold no words: nothing is left to look at.
     queries = np.empty((0 if keywords is None else 1, 0), dtype=np.float32)
     found = _answered(
-        _Asked(snapshot, queries, {}, (), where, terms, keywords=keywords),
+        Asked(snapshot, queries, {}, (), where, terms, keywords=keywords),
         top_k=top_k,
         started_s=started_s,
         basic=basic,
@@ -174,7 +182,25 @@ def search_keywords(
     return found
 
 
-def _answered(asked: _Asked, *, top_k: int, started_s: float, basic: bool) -> SearchResult:
+def ask_examples(
+    snapshot: Snapshot,
+    examples: Sequence[ExampleVectors],
+    *,
+    item_modality: Modality | None,
+    where: Filter | None = None,
+    terms: AnswerTerms | None = None,
+) -> Asked:
+    """Return what the structures are asked with for one query made of examples; as of `search_examples`."""
+    for batch in examples:
+        _check_queries(snapshot, batch.rows, modality=batch.modality, space=batch.space, field="examples")
+    wanted = _wanted_modalities(snapshot, {batch.modality for batch in examples}, item_modality)
+    query, shares = combined_query(snapshot, examples)
+    terms = terms or AnswerTerms()
+    keywords = KeywordChannel.asked(snapshot, terms, wanted, where)
+    return Asked(snapshot, query, shares, wanted, where, terms, tells_probability=False, keywords=keywords)
+
+
+def _answered(asked: Asked, *, top_k: int, started_s: float, basic: bool) -> SearchResult:
     snapshot = asked.snapshot
     aligned_s = time.perf_counter()
     neighbors = answers_of(snapshot, asked.chosen(top_k), basic=basic, keywords=asked.keywords)
@@ -217,7 +243,7 @@ def _wanted_modalities(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What structures are asked with, and what makes the scores of two modalities comparable.
 
     Attributes:
@@ -296,19 +322,27 @@ class _Asked:
         if terms.collapse_above is not None or terms.mmr_lambda is not None:
             aligner = self.snapshot.aligner
             units = candidates.unit_rows(None if aligner is None else aligner.dimension)
-            similarity = units @ units.T
-            kept = np.arange(len(candidates))
-            if terms.collapse_above is not None:
-                kept = without_near_duplicates(similarity, candidates.kinds(), above=terms.collapse_above)
-            if terms.mmr_lambda is not None:
-                relevance = candidates.merge_scores[kept]
-                near = similarity[np.ix_(kept, kept)]
-                order = maximal_marginal_relevance(relevance, near, trade_off=terms.mmr_lambda, count=top_k)
-                kept = kept[order]
+            kept = diverse_places(
+                units,
+                candidates.kinds(),
+                candidates.merge_scores,
+                collapse_above=terms.collapse_above,
+                mmr_lambda=terms.mmr_lambda,
+                count=top_k,
+            )
             candidates = candidates.chosen(kept)
         if not terms.offset:
             return candidates.first(top_k)
         return candidates.chosen(np.arange(terms.offset, min(terms.offset + top_k, len(candidates))))
+
+    def best_of_each(self, depth: int) -> dict[Modality, list[Merged]]:
+        """Return of each modality wanted the best `depth` for each query, by score and then by id."""
+        queries = np.arange(len(self.rows))
+        found = {}
+        for modality in self.wanted:
+            candidates = self._candidates(self._parts(modality), queries, modality, depth)
+            found[modality] = [merge([candidates], query, depth) for query in queries.tolist()]
+        return found
 
     def _parts(self, modality: Modality) -> tuple[LiveSegment, ...]:
         return without_items(self.snapshot.segments[modality], self.terms.exclude_ids)
@@ -324,11 +358,6 @@ class _Asked:
             own = own_places(parts, [self.own_ids[query] for query in queries.tolist()])
             scores, numbers, rows = without_own(scores, numbers, rows, own, depth)
         calibration = self.calibration
-        # A mean of curves that rise with the score rises with it too.
-        merge_scores = sum(
-            share * calibration.merge_scores(scores, query=modality, item=item)
-            for modality, share in self.shares.items()
-        )
         probabilities = None
         if self.tells_probability:
             (modality,) = self.shares
@@ -338,7 +367,7 @@ class _Asked:
             scores=scores,
             numbers=numbers,
             rows=rows,
-            merge_scores=np.asarray(merge_scores),
+            merge_scores=calibration.mixed_scores(scores, shares=self.shares, item=item),
             probabilities=probabilities,
         )
 

@@ -16,6 +16,7 @@ from isthmus.core.modality import Modality
 from isthmus.index.aliases import Comparison
 from isthmus.index.arranger import Arranger
 from isthmus.index.cache.keeper import Caches
+from isthmus.index.checks import check_top_k
 from isthmus.index.comparing import Side, compare
 from isthmus.index.config import IndexConfig
 from isthmus.index.examples import ExampleVectors
@@ -33,6 +34,7 @@ from isthmus.index.news import NewsSource
 from isthmus.index.order import check_order, order_digest
 from isthmus.index.pair_matching import PairsResult, PairVectors, match_snapshot
 from isthmus.index.pair_rows import PairSampling, list_followed, sampled_row_ids
+from isthmus.index.part_answers import PartAnswer
 from isthmus.index.probe.figures import RecallFigure
 from isthmus.index.probe.prober import Prober
 from isthmus.index.ranking import Question, search_examples, search_keywords, search_snapshot
@@ -41,6 +43,7 @@ from isthmus.index.roster import Roster
 from isthmus.index.search_pool import SearchPool
 from isthmus.index.shadow import Shadows
 from isthmus.index.shadow_tally import ShadowReport
+from isthmus.index.snapshot import Snapshot
 from isthmus.index.stored_rows import fill_embeddings, take_rows
 from isthmus.index.structure_state import StructureReport
 from isthmus.runtime.base.answer_terms import AnswerTerms
@@ -50,7 +53,7 @@ from isthmus.runtime.base.errors import (
     ResourceExhaustedError,
 )
 from isthmus.runtime.base.filters import Filter
-from isthmus.runtime.base.limits import EMBED_MAX_COUNT, LABELS_MAX_COUNT, TOP_K_MAX_COUNT, UPSERT_MAX_COUNT
+from isthmus.runtime.base.limits import EMBED_MAX_COUNT, LABELS_MAX_COUNT, UPSERT_MAX_COUNT
 from isthmus.runtime.base.names import check_count
 
 __all__ = ["SearcherEngine"]
@@ -162,7 +165,7 @@ class SearcherEngine:
         if len(own_ids) not in (0, len(queries)):
             msg = f"own_ids holds {len(own_ids)} ids for {len(queries)} queries"
             raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "own_ids"})
-        _check_top_k(top_k)
+        check_top_k(top_k)
         follower = await self._following.follower(tenant, collection)
         snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         order = order_digest(follower.entry.uuid, snapshot)
@@ -208,7 +211,7 @@ class SearcherEngine:
             InvalidArgumentError: INVALID_FIELD, the examples cancel one another.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        _check_top_k(top_k)
+        check_top_k(top_k)
         follower = await self._following.follower(tenant, collection)
         snapshot = await self._following.at_least(follower, min_revision, deadline_s)
         order = order_digest(follower.entry.uuid, snapshot)
@@ -223,6 +226,27 @@ class SearcherEngine:
             basic=basic,
         )
         return replace(await self._pool.run(ask, deadline_s=deadline_s), order=order)
+
+    async def ask_part(
+        self,
+        tenant: str,
+        collection: str,
+        work: Callable[[Snapshot], T],
+        *,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> PartAnswer[T]:
+        """Return what `work` makes of this searcher's part of a collection, in a search thread, and what fixes it.
+
+        Raises:
+            IsthmusError: as `search`, and what `work` raises.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        follower = await self._following.follower(tenant, collection)
+        snapshot = await self._following.at_least(follower, min_revision, deadline_s)
+        found = await self._pool.run(partial(work, snapshot), deadline_s=deadline_s)
+        uid = follower.entry.uuid
+        return PartAnswer(found, uid=uid, revision=snapshot.revision, order=order_digest(uid, snapshot))
 
     async def match_pairs(
         self,
@@ -416,13 +440,3 @@ class SearcherEngine:
         self._arranger.tend(roster)
         self._prober.tend(roster)
         self._caches.tend(roster)
-
-
-def _check_top_k(top_k: int) -> None:
-    if top_k < 1:
-        msg = f"top_k must be 1 to {TOP_K_MAX_COUNT}; it is {top_k}"
-        raise InvalidArgumentError(msg, reason="INVALID_FIELD", metadata={"field": "top_k"})
-    if top_k > TOP_K_MAX_COUNT:
-        msg = f"top_k is {top_k}; the limit is {TOP_K_MAX_COUNT}"
-        metadata = {"field": "top_k", "limit": str(TOP_K_MAX_COUNT)}
-        raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)

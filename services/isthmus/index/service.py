@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from isthmus.index import wire
-from isthmus.index.alias_calls import AliasCalls, ComparingCalls, NamingRequest
+from isthmus.index.alias_calls import AliasCalls, ComparingCalls
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.import_wire import import_message
@@ -227,23 +227,22 @@ class SearchServicer(StructureCalls, ComparingCalls):
 
     Args:
         engine: Answers the reads.
+        shard: The part of every collection that it holds.
     """
 
-    def __init__(self, engine: SearcherEngine) -> None:
-        self._engine = engine
-
-    async def _named(self, request: NamingRequest) -> tuple[str, int]:
-        """Return the collection that a request means, and the least revision of it that it asks for."""
-        call = context.current()
-        return await self._engine.resolve(
-            call.tenant, request.collection, min_revision=request.min_revision, timeout_s=call.remaining_s()
-        )
+    async def CompareCollections(
+        self, request: index_search_service_pb2.CompareCollectionsRequest, context: _Context
+    ) -> index_search_service_pb2.CompareCollectionsResponse:
+        """Compare how two collections answer the same questions."""
+        self.check_whole()
+        return await super().CompareCollections(request, context)
 
     async def Search(
         self, request: index_search_service_pb2.SearchRequest, _context: _Context
     ) -> index_search_service_pb2.SearchResponse:
         """Search a batch of query vectors."""
         started_s = time.monotonic()
+        self.check_whole()
         call = context.current()
         name, min_revision = await self._named(request)
         item_modality = (
@@ -286,6 +285,7 @@ class SearchServicer(StructureCalls, ComparingCalls):
     ) -> index_search_service_pb2.IndexSearchServiceMatchPairsResponse:
         """Judge pairs of raw vectors."""
         started_s = time.monotonic()
+        self.check_shard(request)
         call = context.current()
         name, min_revision = await self._named(request)
         result = await self._engine.match_pairs(
@@ -302,6 +302,7 @@ class SearchServicer(StructureCalls, ComparingCalls):
         self, request: index_search_service_pb2.IndexSearchServiceGetItemsRequest, _context: _Context
     ) -> index_search_service_pb2.IndexSearchServiceGetItemsResponse:
         """Get items by id."""
+        self.check_shard(request)
         call = context.current()
         name, min_revision = await self._named(request)
         revision, items = await self._engine.get_items(
@@ -325,6 +326,7 @@ class SearchServicer(StructureCalls, ComparingCalls):
         self, request: index_search_service_pb2.IndexSearchServiceGetShadowReportRequest, _context: _Context
     ) -> index_search_service_pb2.IndexSearchServiceGetShadowReportResponse:
         """Say what the collection's shadow aligner would have changed."""
+        self.check_shard(request)
         call = context.current()
         name, min_revision = await self._named(request)
         report = await self._engine.shadow_report(
@@ -336,6 +338,7 @@ class SearchServicer(StructureCalls, ComparingCalls):
         self, request: index_search_service_pb2.ReadItemsRequest, _context: _Context
     ) -> AsyncIterator[index_search_service_pb2.ReadItemsResponse]:
         """Stream every item of a snapshot, after one message that names it."""
+        self.check_shard(request)
         call = context.current()
         name, min_revision = await self._named(request)
         reader = await self._engine.read_items(
@@ -352,12 +355,13 @@ class SearchServicer(StructureCalls, ComparingCalls):
             aligner=None if reader.aligner is None else wire.aligner_message(reader.aligner),
         )
         async for batch in reader.batches:
-            yield wire.batch_message(batch)
+            yield wire.batch_message(batch, row_ids=request.HasField("shard"))
 
     async def ListValues(
         self, request: index_search_service_pb2.ListValuesRequest, _context: _Context
     ) -> index_search_service_pb2.ListValuesResponse:
         """List the different values of an attribute."""
+        self.check_shard(request)
         call = context.current()
         name, min_revision = await self._named(request)
         info, values = await self._engine.list_values(
@@ -373,6 +377,7 @@ class SearchServicer(StructureCalls, ComparingCalls):
         self, request: index_search_service_pb2.ListFollowedRequest, _context: _Context
     ) -> index_search_service_pb2.ListFollowedResponse:
         """List the collections of every tenant."""
+        self.check_shard(request)
         if request.known:
             check_count(request.known, field="known", limit=FOLLOWED_MAX_COUNT)
         found = await self._engine.list_followed({(one.tenant, one.name): one.revision for one in request.known})
@@ -407,7 +412,7 @@ def build(config: IndexConfig) -> Hosted:
             Registration(
                 service="isthmus.v1.IndexSearchService",
                 register=lambda server: index_search_service_pb2_grpc.add_IndexSearchServiceServicer_to_server(
-                    SearchServicer(searcher), server
+                    SearchServicer(searcher, config.shard), server
                 ),
             ),
         ),

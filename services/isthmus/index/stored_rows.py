@@ -62,4 +62,5 @@ def take_batch(
         embeddings=embedding_rows(rows["embedding"], snapshot.settings.dimension(modality)),
         values=tuple(attribute_text(attributes, notes.attribute) for attributes, _ in known) if notes.attribute else (),
         words=tuple(words for _, words in known) if notes.words else (),
+        row_ids=tuple(row_ids.tolist()),
     )

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from isthmus.core.modality import Modality
-from isthmus.index.searcher import SearcherEngine
+from isthmus.index.shard_calls import ShardCalls
 from isthmus.index.structure_state import StructureReport, StructureState
 from isthmus.runtime.base import context
 from isthmus.runtime.rpc.structure_kinds import kind_message
@@ -27,15 +27,14 @@ _STATES: Final[Mapping[StructureState, common_pb2.StructureState.ValueType]] = {
 _MODALITIES: Final = {Modality.IMAGE: common_pb2.MODALITY_IMAGE, Modality.TEXT: common_pb2.MODALITY_TEXT}
 
 
-class StructureCalls:
+class StructureCalls(ShardCalls):
     """The part of `IndexSearchService` that is about structures."""
-
-    _engine: SearcherEngine
 
     async def GetStructures(
         self, request: index_search_service_pb2.GetStructuresRequest, _context: _Context
     ) -> index_search_service_pb2.GetStructuresResponse:
         """Say what structures a collection has."""
+        self.check_whole()
         call = context.current()
         found = await self._engine.structure_reports(
             call.tenant, request.collection, min_revision=request.min_revision, timeout_s=call.remaining_s()

@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 import numpy as np
 from google.protobuf.message import Message
 
-from isthmus.core.calibration import CalibrationSource
 from isthmus.core.modality import Modality
 from isthmus.index.examples import ExampleVectors
 from isthmus.index.history import Promotion, PromotionKind
@@ -26,6 +25,7 @@ from isthmus.index.model import (
 )
 from isthmus.index.pair_matching import PairsResult, PairVectors
 from isthmus.index.shadow_tally import ShadowReport, ShadowState
+from isthmus.index.wire_enums import modality_message, source_message
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import InvalidArgumentError, ResourceExhaustedError
 from isthmus.runtime.base.limits import (
@@ -65,17 +65,6 @@ __all__ = [
     "search_message",
     "shadow_message",
 ]
-
-_MODALITIES: Final[Mapping[Modality, common_pb2.Modality.ValueType]] = {
-    Modality.IMAGE: common_pb2.MODALITY_IMAGE,
-    Modality.TEXT: common_pb2.MODALITY_TEXT,
-}
-_SOURCES: Final[Mapping[CalibrationSource | None, common_pb2.CalibrationSource.ValueType]] = {
-    None: common_pb2.CALIBRATION_SOURCE_UNSPECIFIED,
-    CalibrationSource.FITTED: common_pb2.CALIBRATION_SOURCE_FITTED,
-    CalibrationSource.ESTIMATED: common_pb2.CALIBRATION_SOURCE_ESTIMATED,
-    CalibrationSource.DEFAULT: common_pb2.CALIBRATION_SOURCE_DEFAULT,
-}
 
 _PROMOTION_KINDS: Final[Mapping[PromotionKind, common_pb2.PromotionKind.ValueType]] = {
     PromotionKind.CREATED: common_pb2.PROMOTION_KIND_CREATED,
@@ -282,7 +271,7 @@ def item_message(item: ItemView) -> common_pb2.Item:
     """Return an item for the wire."""
     return common_pb2.Item(
         id=item.id,
-        modality=_MODALITIES[item.modality],
+        modality=modality_message(item.modality),
         attributes={name: attribute_message(value) for name, value in item.attributes.items()},
         pair_key=item.pair_key,
         space=item.space,
@@ -313,21 +302,22 @@ def search_message(result: SearchResult) -> index_search_service_pb2.SearchRespo
         ],
         revision=result.revision,
         space=result.space,
-        calibration=_SOURCES[result.calibration],
+        calibration=source_message(result.calibration),
         order=result.order,
         timings=common_pb2.Timings(align_micros=micros(result.align_s), search_micros=micros(result.search_s)),
     )
 
 
-def batch_message(batch: ItemBatch) -> index_search_service_pb2.ReadItemsResponse:
-    """Return a batch of items for the wire."""
+def batch_message(batch: ItemBatch, *, row_ids: bool) -> index_search_service_pb2.ReadItemsResponse:
+    """Return a batch of items for the wire, with where they lie in the store if that is wanted."""
     return index_search_service_pb2.ReadItemsResponse(
-        modality=_MODALITIES[batch.modality],
+        modality=modality_message(batch.modality),
         ids=batch.ids,
         pair_keys=batch.pair_keys,
         embeddings=encode_vectors(batch.embeddings, half=True),
         attribute_values=batch.values,
         content_words=batch.words,
+        row_ids=batch.row_ids if row_ids else (),
     )
 
 
@@ -392,7 +382,7 @@ def pairs_message(
         accept_above=result.accept_above,
         refuse_below=result.refuse_below,
         aligner=result.aligner,
-        calibration=_SOURCES[result.calibration],
+        calibration=source_message(result.calibration),
         space=result.space,
         revision=result.revision,
         timings=common_pb2.Timings(align_micros=micros(result.align_s), total_micros=micros(total_s)),

@@ -154,6 +154,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The import folder has no such file for this tenant."""
     ERROR_REASON_IMPORT_FILE_DAMAGED: _ErrorReason.ValueType  # 72
     """The file does not match its digest, or is no file of rows."""
+    ERROR_REASON_SHARD_UNAVAILABLE: _ErrorReason.ValueType  # 90
+    """A part of a split collection does not answer; `metadata` counts the parts. `allow_partial` answers from the others."""
+    ERROR_REASON_SHARD_MISMATCH: _ErrorReason.ValueType  # 91
+    """A searcher holds another part of collections than its caller thinks: the mesh is not configured alike."""
+    ERROR_REASON_SHARDS_DISAGREE: _ErrorReason.ValueType  # 92
+    """The parts of a split collection are at different aligners; retry after the stated time."""
+    ERROR_REASON_SHARDED_UNSUPPORTED: _ErrorReason.ValueType  # 93
+    """Not possible where collections are split."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request, or one item of it, was refused. Travels in `google.rpc.ErrorInfo.reason` (without the prefix
@@ -292,4 +300,12 @@ ERROR_REASON_IMPORT_FILE_NOT_FOUND: ErrorReason.ValueType  # 71
 """The import folder has no such file for this tenant."""
 ERROR_REASON_IMPORT_FILE_DAMAGED: ErrorReason.ValueType  # 72
 """The file does not match its digest, or is no file of rows."""
+ERROR_REASON_SHARD_UNAVAILABLE: ErrorReason.ValueType  # 90
+"""A part of a split collection does not answer; `metadata` counts the parts. `allow_partial` answers from the others."""
+ERROR_REASON_SHARD_MISMATCH: ErrorReason.ValueType  # 91
+"""A searcher holds another part of collections than its caller thinks: the mesh is not configured alike."""
+ERROR_REASON_SHARDS_DISAGREE: ErrorReason.ValueType  # 92
+"""The parts of a split collection are at different aligners; retry after the stated time."""
+ERROR_REASON_SHARDED_UNSUPPORTED: ErrorReason.ValueType  # 93
+"""Not possible where collections are split."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -543,6 +543,7 @@ class SearchItemsRequest(_message.Message):
     COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
     KEYWORDS_FIELD_NUMBER: _builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     text: _builtins.str
@@ -586,6 +587,10 @@ class SearchItemsRequest(_message.Message):
     that hold at least one of them are answers too: both kinds of answers are merged by calibrated score, and an item
     that is both counts by the better one. Without a query they are the answers, ordered by BM25, and `score` is 0.
     """
+    allow_partial: _builtins.bool
+    """Optional. Where collections are split over groups of searchers: answer from the groups that answer in time, unless none
+    does, and say so in `degraded` and `shards_answered`. Off by default: the call fails with SHARD_UNAVAILABLE.
+    """
     @_builtins.property
     def vector(self) -> Global___SpacedVector:
         """A vector in the collection's raw space for its modality."""
@@ -617,10 +622,11 @@ class SearchItemsRequest(_message.Message):
         collapse_above: _builtins.float | None = ...,
         exact: _builtins.bool = ...,
         keywords: _builtins.str = ...,
+        allow_partial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "examples", b"examples", "filter", b"filter", "image", b"image", "item_id", b"item_id", "mmr_lambda", b"mmr_lambda", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "keywords", b"keywords", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "page_token", b"page_token", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "allow_partial", b"allow_partial", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "filter", b"filter", "group_by", b"group_by", "image", b"image", "item_id", b"item_id", "keywords", b"keywords", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "page_token", b"page_token", "query", b"query", "text", b"text", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -652,6 +658,8 @@ class SearchItemsResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    SHARDS_ANSWERED_FIELD_NUMBER: _builtins.int
+    SHARDS_TOTAL_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision that was searched."""
     space: _builtins.str
@@ -664,6 +672,12 @@ class SearchItemsResponse(_message.Message):
     """Output only. Asks for the next page; empty where there are no more answers."""
     collection: _builtins.str
     """Output only. The collection that answered, where the request names an alias too."""
+    shards_answered: _builtins.int
+    """Output only. Groups of searchers that answered; 0 where collections are not split. `degraded` holds `shards` where it
+    is less than `shards_total`.
+    """
+    shards_total: _builtins.int
+    """Output only. Groups of searchers that hold the collection; 0 where collections are not split."""
     @_builtins.property
     def neighbors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neighbor]:
         """Output only. Best first. A maximum of 1000."""
@@ -688,10 +702,12 @@ class SearchItemsResponse(_message.Message):
         timings: _common_pb2.Timings | None = ...,
         next_page_token: _builtins.str = ...,
         collection: _builtins.str = ...,
+        shards_answered: _builtins.int = ...,
+        shards_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "collection", b"collection", "degraded", b"degraded", "neighbors", b"neighbors", "next_page_token", b"next_page_token", "revision", b"revision", "space", b"space", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "collection", b"collection", "degraded", b"degraded", "neighbors", b"neighbors", "next_page_token", b"next_page_token", "revision", b"revision", "shards_answered", b"shards_answered", "shards_total", b"shards_total", "space", b"space", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -752,6 +768,7 @@ class BatchSearchItemsRequest(_message.Message):
     MMR_LAMBDA_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     top_k: _builtins.int
@@ -769,6 +786,8 @@ class BatchSearchItemsRequest(_message.Message):
     view: _common_pb2.NeighborView.ValueType
     """Optional. What is told of each answer; unset means FULL."""
     exact: _builtins.bool
+    """Optional. As in `SearchItemsRequest`."""
+    allow_partial: _builtins.bool
     """Optional. As in `SearchItemsRequest`."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchQuery]:
@@ -792,10 +811,11 @@ class BatchSearchItemsRequest(_message.Message):
         mmr_lambda: _builtins.float | None = ...,
         view: _common_pb2.NeighborView.ValueType = ...,
         exact: _builtins.bool = ...,
+        allow_partial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "filter", b"filter", "group_by", b"group_by", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "queries", b"queries", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "allow_partial", b"allow_partial", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "filter", b"filter", "group_by", b"group_by", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "queries", b"queries", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -856,12 +876,18 @@ class BatchSearchItemsResponse(_message.Message):
     CALIBRATION_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    SHARDS_ANSWERED_FIELD_NUMBER: _builtins.int
+    SHARDS_TOTAL_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision that was searched; where queries of two modalities saw different ones, the older. 0 when no
     query could be asked.
     """
     calibration: _common_pb2.CalibrationSource.ValueType
     """Output only. How scores of the two modalities were made comparable."""
+    shards_answered: _builtins.int
+    """Output only. As in `SearchItemsResponse`, the fewest that any query was answered from."""
+    shards_total: _builtins.int
+    """Output only. As in `SearchItemsResponse`."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryResult]:
         """Output only. The queries that could be answered, in the order sent. A maximum of 256."""
@@ -887,10 +913,12 @@ class BatchSearchItemsResponse(_message.Message):
         calibration: _common_pb2.CalibrationSource.ValueType = ...,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
         timings: _common_pb2.Timings | None = ...,
+        shards_answered: _builtins.int = ...,
+        shards_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "degraded", b"degraded", "errors", b"errors", "results", b"results", "revision", b"revision", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "degraded", b"degraded", "errors", b"errors", "results", b"results", "revision", b"revision", "shards_answered", b"shards_answered", "shards_total", b"shards_total", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,32 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class Shard(_message.Message):
+    """One part of every collection: the items whose hash of the id falls to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Required. Which part, from 0."""
+    count: _builtins.int
+    """Required. Parts there are, 1 to 64; 1 means that nothing is split."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shard: _TypeAlias = Shard  # noqa: Y015
+
+@_typing.final
 class ExampleVectors(_message.Message):
     """Weighted examples of one modality and one raw space."""
 
@@ -85,6 +111,7 @@ class SearchRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
     KEYWORDS_FIELD_NUMBER: _builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     modality: _common_pb2.Modality.ValueType
@@ -113,6 +140,10 @@ class SearchRequest(_message.Message):
     """Optional. Score every item; off by default."""
     keywords: _builtins.str
     """Optional. As in `SearchItemsRequest`, at most 1 KiB; `queries` may then be unset."""
+    allow_partial: _builtins.bool
+    """Optional. Where the collection is split: answer from the parts that answer in time, unless none does. Off by default,
+    and without meaning to one searcher.
+    """
     @_builtins.property
     def queries(self) -> _common_pb2.Vectors:
         """Required unless there are examples. Raw query vectors. A maximum of 256 rows."""
@@ -159,10 +190,11 @@ class SearchRequest(_message.Message):
         view: _common_pb2.NeighborView.ValueType = ...,
         exact: _builtins.bool = ...,
         keywords: _builtins.str = ...,
+        allow_partial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "queries", b"queries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "keywords", b"keywords", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "own_ids", b"own_ids", "queries", b"queries", "space", b"space", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_mmr_lambda", b"_mmr_lambda", "allow_partial", b"allow_partial", "collapse_above", b"collapse_above", "collection", b"collection", "exact", b"exact", "examples", b"examples", "exclude_ids", b"exclude_ids", "expected_order", b"expected_order", "filter", b"filter", "group_by", b"group_by", "item_modality", b"item_modality", "keywords", b"keywords", "min_revision", b"min_revision", "mmr_lambda", b"mmr_lambda", "modality", b"modality", "offset", b"offset", "own_ids", b"own_ids", "queries", b"queries", "space", b"space", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
     _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
@@ -174,6 +206,242 @@ class SearchRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mmr_lambda) -> _WhichOneofReturnType__mmr_lambda | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class SearchShardRequest(_message.Message):
+    """What to look for in one part of a collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    depth: _builtins.int
+    """Required. How many of each modality are wanted, 1 to 262144."""
+    items: _builtins.bool
+    """Optional. Send the items too, as `search.view` says; off by default."""
+    @_builtins.property
+    def search(self) -> Global___SearchRequest:
+        """Required. What is asked of the whole; `offset`, `expected_order` and `allow_partial` are not looked at."""
+
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Required. The part that the caller takes this searcher for; refused with SHARD_MISMATCH where it is another."""
+
+    def __init__(
+        self,
+        *,
+        search: Global___SearchRequest | None = ...,
+        shard: Global___Shard | None = ...,
+        depth: _builtins.int = ...,
+        items: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search", "shard", b"shard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "items", b"items", "search", b"search", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchShardRequest: _TypeAlias = SearchShardRequest  # noqa: Y015
+
+@_typing.final
+class ShardCandidates(_message.Message):
+    """The best of one modality for one query, best first; of equals by id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODALITY_FIELD_NUMBER: _builtins.int
+    CANDIDATE_IDS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    PAIR_KEYS_FIELD_NUMBER: _builtins.int
+    CANDIDATE_ITEMS_FIELD_NUMBER: _builtins.int
+    modality: _common_pb2.Modality.ValueType
+    """Output only. Their modality."""
+    scores: _builtins.bytes
+    """Output only. Their scores, as many little-endian float32."""
+    @_builtins.property
+    def candidate_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Their ids. A maximum of 262144."""
+
+    @_builtins.property
+    def pair_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Their pair keys, as many, empty where there is none; only with `search.group_by`. A maximum
+        of 262144.
+        """
+
+    @_builtins.property
+    def candidate_items(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Item]:
+        """Output only. The items, as many; only when asked for. A maximum of 262144."""
+
+    def __init__(
+        self,
+        *,
+        modality: _common_pb2.Modality.ValueType = ...,
+        candidate_ids: _abc.Iterable[_builtins.str] | None = ...,
+        scores: _builtins.bytes = ...,
+        pair_keys: _abc.Iterable[_builtins.str] | None = ...,
+        candidate_items: _abc.Iterable[_common_pb2.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_ids", b"candidate_ids", "candidate_items", b"candidate_items", "modality", b"modality", "pair_keys", b"pair_keys", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardCandidates: _TypeAlias = ShardCandidates  # noqa: Y015
+
+@_typing.final
+class SearchShardResponse(_message.Message):
+    """What one part holds, and what makes scores of two modalities comparable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    CURVES_JSON_FIELD_NUMBER: _builtins.int
+    IMAGE_SHARE_FIELD_NUMBER: _builtins.int
+    TEXT_SHARE_FIELD_NUMBER: _builtins.int
+    UNBOUNDED_SCORES_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Output only. The revision that was searched."""
+    space: _builtins.str
+    """Output only. The space that was searched."""
+    uid: _builtins.str
+    """Output only. Told apart from an earlier collection of the same name by this."""
+    calibration: _common_pb2.CalibrationSource.ValueType
+    """Output only. As in `SearchResponse`."""
+    curves_json: _builtins.bytes
+    """Output only. The curves that candidates of both modalities are merged by, as JSON."""
+    image_share: _builtins.float
+    """Output only. Share of the query that is an image, 0 to 1."""
+    text_share: _builtins.float
+    """Output only. Share of the query that is a text, 0 to 1."""
+    unbounded_scores: _builtins.bool
+    """Output only. Whether scores may leave [-1, 1], as under an aligner that corrects hubness."""
+    order: _builtins.bytes
+    """Output only. As in `SearchResponse`, of this part."""
+    collection: _builtins.str
+    """Output only. The collection that answered, where the request names an alias too."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardCandidates]:
+        """Output only. Query by query, one entry a modality, in the same order for every query. A maximum of 512."""
+
+    @_builtins.property
+    def timings(self) -> _common_pb2.Timings:
+        """Output only. Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        candidates: _abc.Iterable[Global___ShardCandidates] | None = ...,
+        revision: _builtins.int = ...,
+        space: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        calibration: _common_pb2.CalibrationSource.ValueType = ...,
+        curves_json: _builtins.bytes = ...,
+        image_share: _builtins.float = ...,
+        text_share: _builtins.float = ...,
+        unbounded_scores: _builtins.bool = ...,
+        order: _builtins.bytes = ...,
+        timings: _common_pb2.Timings | None = ...,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "candidates", b"candidates", "collection", b"collection", "curves_json", b"curves_json", "image_share", b"image_share", "order", b"order", "revision", b"revision", "space", b"space", "text_share", b"text_share", "timings", b"timings", "uid", b"uid", "unbounded_scores", b"unbounded_scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchShardResponse: _TypeAlias = SearchShardResponse  # noqa: Y015
+
+@_typing.final
+class GetShardVectorsRequest(_message.Message):
+    """Whose vectors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. Answer from at least this revision."""
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Required. The part that the caller takes this searcher for; refused with SHARD_MISMATCH where it is another."""
+
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. Ids. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        shard: Global___Shard | None = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ids", b"ids", "min_revision", b"min_revision", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShardVectorsRequest: _TypeAlias = GetShardVectorsRequest  # noqa: Y015
+
+@_typing.final
+class GetShardVectorsResponse(_message.Message):
+    """The vectors of the items that are there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    VECTORS_FIELD_NUMBER: _builtins.int
+    ITEM_REVISIONS_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    space: _builtins.str
+    """Output only. The space that is searched."""
+    revision: _builtins.int
+    """Output only. The revision they were read at."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Ids of the items that are there, in the order asked. A maximum of 1000."""
+
+    @_builtins.property
+    def vectors(self) -> _common_pb2.Vectors:
+        """Output only. Unit vectors in the space that is searched, as many rows as ids."""
+
+    @_builtins.property
+    def item_revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. The revision that each item was stored at, as many as ids. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        vectors: _common_pb2.Vectors | None = ...,
+        item_revisions: _abc.Iterable[_builtins.int] | None = ...,
+        space: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vectors", b"vectors"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "item_revisions", b"item_revisions", "revision", b"revision", "space", b"space", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShardVectorsResponse: _TypeAlias = GetShardVectorsResponse  # noqa: Y015
 
 @_typing.final
 class NeighborList(_message.Message):
@@ -212,6 +480,8 @@ class SearchResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    SHARDS_ANSWERED_FIELD_NUMBER: _builtins.int
+    SHARDS_TOTAL_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Output only. The revision that was searched."""
     space: _builtins.str
@@ -222,6 +492,10 @@ class SearchResponse(_message.Message):
     """Output only. 8 bytes, equal while searches are answered from the same order."""
     collection: _builtins.str
     """Output only. The collection that answered, where the request names an alias too."""
+    shards_answered: _builtins.int
+    """Output only. Parts of the collection that answered; 0 where it is not split."""
+    shards_total: _builtins.int
+    """Output only. Parts of the collection; 0 where it is not split."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeighborList]:
         """Output only. One list a query. A maximum of 256."""
@@ -240,10 +514,12 @@ class SearchResponse(_message.Message):
         timings: _common_pb2.Timings | None = ...,
         order: _builtins.bytes = ...,
         collection: _builtins.str = ...,
+        shards_answered: _builtins.int = ...,
+        shards_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "collection", b"collection", "order", b"order", "results", b"results", "revision", b"revision", "space", b"space", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "collection", b"collection", "order", b"order", "results", b"results", "revision", b"revision", "shards_answered", b"shards_answered", "shards_total", b"shards_total", "space", b"space", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,6 +536,7 @@ class IndexSearchServiceGetItemsRequest(_message.Message):
     INCLUDE_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     INCLUDE_THUMBNAILS_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     include_embeddings: _builtins.bool
@@ -272,6 +549,12 @@ class IndexSearchServiceGetItemsRequest(_message.Message):
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. Ids. A maximum of 1000."""
 
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Optional. The part of the collection that the caller takes this searcher for; refused with SHARD_MISMATCH where it is
+        another. Unset means all of it.
+        """
+
     def __init__(
         self,
         *,
@@ -280,10 +563,11 @@ class IndexSearchServiceGetItemsRequest(_message.Message):
         include_embeddings: _builtins.bool = ...,
         include_thumbnails: _builtins.bool = ...,
         min_revision: _builtins.int = ...,
+        shard: Global___Shard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ids", b"ids", "include_embeddings", b"include_embeddings", "include_thumbnails", b"include_thumbnails", "min_revision", b"min_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ids", b"ids", "include_embeddings", b"include_embeddings", "include_thumbnails", b"include_thumbnails", "min_revision", b"min_revision", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,6 +618,7 @@ class ReadItemsRequest(_message.Message):
     CONTENT_WORDS_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     SAMPLE_SEED_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
@@ -350,6 +635,12 @@ class ReadItemsRequest(_message.Message):
     """
     sample_seed: _builtins.int
     """Optional. Seed of the sample; 0 is a seed like another."""
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Optional. The part of the collection that the caller takes this searcher for; refused with SHARD_MISMATCH where it is
+        another. Unset means all of it.
+        """
+
     def __init__(
         self,
         *,
@@ -360,10 +651,11 @@ class ReadItemsRequest(_message.Message):
         content_words: _builtins.bool = ...,
         sample_count: _builtins.int = ...,
         sample_seed: _builtins.int = ...,
+        shard: Global___Shard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "content_words", b"content_words", "min_revision", b"min_revision", "paired_only", b"paired_only", "sample_count", b"sample_count", "sample_seed", b"sample_seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "content_words", b"content_words", "min_revision", b"min_revision", "paired_only", b"paired_only", "sample_count", b"sample_count", "sample_seed", b"sample_seed", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,6 +675,7 @@ class ReadItemsResponse(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     CONTENT_WORDS_FIELD_NUMBER: _builtins.int
+    ROW_IDS_FIELD_NUMBER: _builtins.int
     modality: _common_pb2.Modality.ValueType
     """Output only. Modality of the batch."""
     @_builtins.property
@@ -415,6 +708,12 @@ class ReadItemsResponse(_message.Message):
     def content_words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Output only. Words of the texts, as many as ids, 0 where that is not known; only when asked for. A maximum of 1000."""
 
+    @_builtins.property
+    def row_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. Where the items lie in the store, as many as ids, ascending within a modality; only of a part of a
+        collection. A maximum of 1000.
+        """
+
     def __init__(
         self,
         *,
@@ -426,10 +725,11 @@ class ReadItemsResponse(_message.Message):
         embeddings: _common_pb2.Vectors | None = ...,
         attribute_values: _abc.Iterable[_builtins.str] | None = ...,
         content_words: _abc.Iterable[_builtins.int] | None = ...,
+        row_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "collection", b"collection", "embeddings", b"embeddings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "attribute_values", b"attribute_values", "collection", b"collection", "content_words", b"content_words", "embeddings", b"embeddings", "ids", b"ids", "modality", b"modality", "pair_keys", b"pair_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligner", b"aligner", "attribute_values", b"attribute_values", "collection", b"collection", "content_words", b"content_words", "embeddings", b"embeddings", "ids", b"ids", "modality", b"modality", "pair_keys", b"pair_keys", "row_ids", b"row_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,22 +744,30 @@ class ListValuesRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     attribute: _builtins.str
     """Required. The attribute's name, 1 to 256 bytes."""
     min_revision: _builtins.int
     """Optional. At least this revision."""
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Optional. The part of the collection that the caller takes this searcher for; refused with SHARD_MISMATCH where it is
+        another. Unset means all of it.
+        """
+
     def __init__(
         self,
         *,
         collection: _builtins.str = ...,
         attribute: _builtins.str = ...,
         min_revision: _builtins.int = ...,
+        shard: Global___Shard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "min_revision", b"min_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "min_revision", b"min_revision", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,6 +814,7 @@ class IndexSearchServiceMatchPairsRequest(_message.Message):
     TEXT_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
@@ -524,6 +833,12 @@ class IndexSearchServiceMatchPairsRequest(_message.Message):
     def terms(self) -> _matching_pb2.MatchTerms:
         """Optional. What the caller chooses; unset means the defaults."""
 
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Optional. The part of the collection that the caller takes this searcher for; refused with SHARD_MISMATCH where it is
+        another. Unset means all of it.
+        """
+
     def __init__(
         self,
         *,
@@ -532,10 +847,11 @@ class IndexSearchServiceMatchPairsRequest(_message.Message):
         text_embeddings: _abc.Iterable[_common_pb2.EmbeddingBatch] | None = ...,
         terms: _matching_pb2.MatchTerms | None = ...,
         min_revision: _builtins.int = ...,
+        shard: Global___Shard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "image_embeddings", b"image_embeddings", "min_revision", b"min_revision", "terms", b"terms", "text_embeddings", b"text_embeddings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "image_embeddings", b"image_embeddings", "min_revision", b"min_revision", "shard", b"shard", "terms", b"terms", "text_embeddings", b"text_embeddings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -609,19 +925,27 @@ class IndexSearchServiceGetShadowReportRequest(_message.Message):
 
     COLLECTION_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     min_revision: _builtins.int
     """Optional. Answer from at least this revision."""
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Optional. The part of the collection that the caller takes this searcher for; refused with SHARD_MISMATCH where it is
+        another. Unset means all of it.
+        """
+
     def __init__(
         self,
         *,
         collection: _builtins.str = ...,
         min_revision: _builtins.int = ...,
+        shard: Global___Shard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -688,18 +1012,26 @@ class ListFollowedRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KNOWN_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownCollection]:
         """Optional. Collections whose changes are to be counted. A maximum of 10000."""
+
+    @_builtins.property
+    def shard(self) -> Global___Shard:
+        """Optional. The part of the collection that the caller takes this searcher for; refused with SHARD_MISMATCH where it is
+        another. Unset means all of it.
+        """
 
     def __init__(
         self,
         *,
         known: _abc.Iterable[Global___KnownCollection] | None = ...,
+        shard: Global___Shard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,16 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.SearchShard = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/SearchShard',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchShardRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchShardResponse.FromString,
+                _registered_method=True)
+        self.GetShardVectors = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/GetShardVectors',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.GetShardVectorsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.GetShardVectorsResponse.FromString,
+                _registered_method=True)
         self.MatchPairs = channel.unary_unary(
                 '/isthmus.v1.IndexSearchService/MatchPairs',
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceMatchPairsRequest.SerializeToString,
@@ -88,6 +98,20 @@ class IndexSearchServiceServicer(object):
 
     def Search(self, request, context):
         """Search a batch of query vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchShard(self, request, context):
+        """Find the best items of each modality in this searcher's part of a collection: what answers are merged from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetShardVectors(self, request, context):
+        """Get the unit vectors of items in the space that is searched.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +180,16 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchResponse.SerializeToString,
+            ),
+            'SearchShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchShard,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchShardRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.SearchShardResponse.SerializeToString,
+            ),
+            'GetShardVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShardVectors,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.GetShardVectorsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.GetShardVectorsResponse.SerializeToString,
             ),
             'MatchPairs': grpc.unary_unary_rpc_method_handler(
                     servicer.MatchPairs,
@@ -226,6 +260,60 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/Search',
             isthmus_dot_v1_dot_index__search__service__pb2.SearchRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/SearchShard',
+            isthmus_dot_v1_dot_index__search__service__pb2.SearchShardRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.SearchShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShardVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/GetShardVectors',
+            isthmus_dot_v1_dot_index__search__service__pb2.GetShardVectorsRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.GetShardVectorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class IndexSearchServiceStub:
     def __new__(cls, channel: _aio.Channel) -> IndexSearchServiceAsyncStub: ...
     Search: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.SearchRequest, _index_search_service_pb2.SearchResponse]
     """Search a batch of query vectors."""
+    SearchShard: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.SearchShardRequest, _index_search_service_pb2.SearchShardResponse]
+    """Find the best items of each modality in this searcher's part of a collection: what answers are merged from."""
+    GetShardVectors: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.GetShardVectorsRequest, _index_search_service_pb2.GetShardVectorsResponse]
+    """Get the unit vectors of items in the space that is searched."""
     MatchPairs: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceMatchPairsRequest, _index_search_service_pb2.IndexSearchServiceMatchPairsResponse]
     """Judge pairs of raw vectors by the snapshot's aligner and calibration."""
     GetItems: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetItemsRequest, _index_search_service_pb2.IndexSearchServiceGetItemsResponse]
@@ -59,6 +63,10 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.SearchRequest, _index_search_service_pb2.SearchResponse]  # type: ignore[assignment]
     """Search a batch of query vectors."""
+    SearchShard: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.SearchShardRequest, _index_search_service_pb2.SearchShardResponse]  # type: ignore[assignment]
+    """Find the best items of each modality in this searcher's part of a collection: what answers are merged from."""
+    GetShardVectors: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.GetShardVectorsRequest, _index_search_service_pb2.GetShardVectorsResponse]  # type: ignore[assignment]
+    """Get the unit vectors of items in the space that is searched."""
     MatchPairs: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceMatchPairsRequest, _index_search_service_pb2.IndexSearchServiceMatchPairsResponse]  # type: ignore[assignment]
     """Judge pairs of raw vectors by the snapshot's aligner and calibration."""
     GetItems: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.IndexSearchServiceGetItemsRequest, _index_search_service_pb2.IndexSearchServiceGetItemsResponse]  # type: ignore[assignment]
@@ -86,6 +94,22 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_search_service_pb2.SearchResponse, _abc.Awaitable[_index_search_service_pb2.SearchResponse]]:
         """Search a batch of query vectors."""
+
+    @_abc_1.abstractmethod
+    def SearchShard(
+        self,
+        request: _index_search_service_pb2.SearchShardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.SearchShardResponse, _abc.Awaitable[_index_search_service_pb2.SearchShardResponse]]:
+        """Find the best items of each modality in this searcher's part of a collection: what answers are merged from."""
+
+    @_abc_1.abstractmethod
+    def GetShardVectors(
+        self,
+        request: _index_search_service_pb2.GetShardVectorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.GetShardVectorsResponse, _abc.Awaitable[_index_search_service_pb2.GetShardVectorsResponse]]:
+        """Get the unit vectors of items in the space that is searched."""
 
     @_abc_1.abstractmethod
     def MatchPairs(

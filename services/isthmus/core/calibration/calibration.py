@@ -134,6 +134,19 @@ class Calibration:
         """
         return self.curves[query, item].merge_score(scores)
 
+    def mixed_scores(
+        self, scores: ArrayLike, *, shares: Mapping[Modality, float], item: Modality
+    ) -> NDArray[np.float64]:
+        """Return `merge_scores` for a query that is made of both modalities: the mean of curves, which rises with them.
+
+        Args:
+            scores: Cosines with items of modality `item`, any shape.
+            shares: Each modality's share of the query; they add up to 1.
+            item: Modality of the items.
+        """
+        parts = (share * self.merge_scores(scores, query=modality, item=item) for modality, share in shares.items())
+        return np.asarray(sum(parts))
+
     def probabilities(self, scores: ArrayLike, *, query: Modality, item: Modality) -> NDArray[np.float64] | None:
         """Return the probability that each pair matches, or None when no such curve was fitted.
 

@@ -25,6 +25,7 @@ class AnswerTerms:
         expected_order: The order that is continued; empty means any.
         exact: All vectors are searched, whatever structures a searcher has for answering sooner.
         keywords: Words that text items are found by too, beside their vectors; empty means by vectors alone.
+        allow_partial: Where a collection is split, the parts that answer in time will do.
     """
 
     exclude_ids: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class AnswerTerms:
     expected_order: bytes = b""
     exact: bool = False
     keywords: str = ""
+    allow_partial: bool = False
 
     @property
     def is_paged(self) -> bool:

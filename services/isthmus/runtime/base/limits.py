@@ -52,6 +52,8 @@ DEPTH_MAX_COUNT: Final = 1_000
 """And at most so many."""
 PAGE_DEPTH_MAX_COUNT: Final = 10_000
 """Answers to one query that its pages reach."""
+PART_DEPTH_MAX_COUNT: Final = 262_144
+"""Candidates of a modality that one part of a split collection tells of at a time."""
 MEASURE_SAMPLE_MAX_COUNT: Final = 5_000
 """Pairs that the costlier measures of the gap look at."""
 FOLLOWED_MAX_COUNT: Final = 10_000

@@ -64,6 +64,7 @@ def answer_terms_of(request: index_search_service_pb2.SearchRequest) -> AnswerTe
         expected_order=request.expected_order,
         exact=request.exact,
         keywords=_keywords(request.keywords),
+        allow_partial=request.allow_partial,
     )
 
 
@@ -79,6 +80,7 @@ def asked_terms_of(request: _Asked) -> AnswerTerms:
         mmr_lambda=_mmr_lambda(request),
         exact=request.exact,
         keywords=_keywords(request.keywords) if isinstance(request, gateway_service_pb2.SearchItemsRequest) else "",
+        allow_partial=request.allow_partial,
     )
 
 
@@ -94,6 +96,7 @@ def set_answer_terms(request: index_search_service_pb2.SearchRequest, terms: Ans
     request.offset, request.expected_order = terms.offset, terms.expected_order
     request.exact = terms.exact
     request.keywords = terms.keywords
+    request.allow_partial = terms.allow_partial
 
 
 def _keywords(words: str) -> str:
