@@ -23,6 +23,7 @@ from tests.bench import (
     restart,
     searching,
     store_choice,
+    writes,
 )
 from tests.bench.record import Figure, append, show
 from tests.harness.mesh import start_mesh
@@ -43,6 +44,7 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
 ALONE: dict[str, Callable[[str], list[Figure]]] = {
     "few_labels": few_labels.measure,
     "store_choice": store_choice.measure,
+    "writes": writes.measure,
 }
 """Too long for every run: measured only by name."""
 

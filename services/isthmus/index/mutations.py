@@ -174,7 +174,9 @@ def prepare_upsert(
         FailedPreconditionError: SPACE_MISMATCH; vectors are not of the collection's space.
         InvalidArgumentError: INVALID_VECTOR; the vectors are not as many as the items, or of another dimension.
     """
-    embeddings = {modality: _checked_rows(items, vectors, modality, settings) for modality in Modality}
+    embeddings = {
+        modality: _Embeddings.judge(_checked_rows(items, vectors, modality, settings)) for modality in Modality
+    }
     positions = dict.fromkeys(Modality, 0)
     prepared: list[PreparedItem] = []
     failures: list[ItemFailure] = []
@@ -184,7 +186,7 @@ def prepare_upsert(
         positions[item.modality] += 1
         try:
             _check_item(item, settings, seen)
-            embedding = _checked_embedding(embeddings[item.modality][row])
+            embedding = embeddings[item.modality].stored(row)
         except IsthmusError as error:
             failures.append(ItemFailure(index, error))
             continue
@@ -240,17 +242,41 @@ def _checked_rows(
     return rows
 
 
-def _checked_embedding(row: NDArray[np.float32]) -> bytes:
-    """Return one canonical row as little-endian float16."""
-    norm = float(np.sqrt(np.dot(row, row)))
-    if not abs(norm - 1.0) <= _NORM_SLACK:  # NaN and infinity fail this too
-        msg = "the embedding is not finite or not of unit norm"
-        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "embedding"})
-    half = row.astype("<f2")
-    if not np.array_equal(half, row):
-        msg = "the embedding is not rounded to float16 values"
-        raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "embedding"})
-    return half.tobytes()
+@dataclass(frozen=True, slots=True)
+class _Embeddings:
+    """The embeddings of one modality, judged all at once: row by row it took a third of the time of an upsert.
+
+    Attributes:
+        halves: (n, d) little-endian float16.
+        is_unit: (n,) which are finite and of unit norm.
+        is_rounded: (n,) which are float16 values.
+    """
+
+    halves: NDArray[np.float16]
+    is_unit: NDArray[np.bool_]
+    is_rounded: NDArray[np.bool_]
+
+    @classmethod
+    def judge(cls, rows: NDArray[np.float32]) -> _Embeddings:
+        """Judge (n, d) rows that should be canonical."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+            halves = rows.astype("<f2")
+            return cls(halves, np.abs(norms - 1.0) <= _NORM_SLACK, (halves == rows).all(axis=1))
+
+    def stored(self, row: int) -> bytes:
+        """Return one row as it is stored.
+
+        Raises:
+            InvalidArgumentError: INVALID_VECTOR.
+        """
+        if not self.is_unit[row]:  # NaN and infinity are not, either
+            msg = "the embedding is not finite or not of unit norm"
+            raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "embedding"})
+        if not self.is_rounded[row]:
+            msg = "the embedding is not rounded to float16 values"
+            raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "embedding"})
+        return self.halves[row].tobytes()
 
 
 def _check_item(item: NewItem, settings: CollectionSettings, seen: set[str]) -> None:

@@ -60,7 +60,9 @@ def check_request_id(request_id: str) -> str:
 
 def _check_key(key: str, *, field: str, reason: str, least_bytes: int) -> str:
     size = len(key.encode())
-    if not least_bytes <= size <= ID_MAX_BYTES or any(unicodedata.category(letter) == "Cc" for letter in key):
+    # What can be printed holds no control character; that is quick to ask, and true of nearly every key.
+    controls = not key.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in key)
+    if controls or not least_bytes <= size <= ID_MAX_BYTES:
         msg = f"{field} must be {least_bytes} to {ID_MAX_BYTES} bytes without control characters; it has {size} bytes"
         raise InvalidArgumentError(msg, reason=reason, metadata={"field": field, "bytes": str(size)})
     return key
