@@ -142,6 +142,7 @@ _COUNTS = {
     "ImportFilesResponse.errors": limits.IMPORT_FILES_MAX_COUNT,
     "ImportedFile.errors": limits.IMPORT_FILE_MAX_ROWS,
     "DeleteItemsRequest.ids": limits.UPSERT_MAX_COUNT,
+    "EraseItemsRequest.ids": limits.UPSERT_MAX_COUNT,
     "GetItemsRequest.ids": limits.UPSERT_MAX_COUNT,
     "GetItemsResponse.items": limits.UPSERT_MAX_COUNT,
     "SearchItemsResponse.neighbors": limits.TOP_K_MAX_COUNT,

@@ -54,6 +54,7 @@ def _requests(collection: str) -> dict[str, Message]:
         "GetCollection": pb.GetCollectionRequest(name=collection),
         "Evaluate": pb.EvaluateRequest(collection=collection),
         "DeleteItems": pb.DeleteItemsRequest(collection=collection, ids=["s1"], request_id="r1"),
+        "EraseItems": pb.EraseItemsRequest(collection=collection, ids=["s1"], request_id="r9"),
         "DeleteCollection": pb.DeleteCollectionRequest(name=collection, request_id="r2"),
         "PromoteAligner": pb.PromoteAlignerRequest(
             collection=collection, aligner="identity", allow_unverified=True, request_id="r3"

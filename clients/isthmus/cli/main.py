@@ -15,6 +15,7 @@ from isthmus.cli import (
     embed,
     evaluate,
     index,
+    items,
     keys,
     link,
     match,
@@ -45,6 +46,7 @@ app.command("status")(status.status)
 app.add_typer(collections.app, name="collections")
 app.add_typer(aliases.app, name="aliases")
 app.command("index")(index.index)
+app.add_typer(items.app, name="items")
 app.command("search")(search.search)
 app.command("embed")(embed.embed)
 app.command("evaluate")(evaluate.evaluate)

@@ -55,7 +55,7 @@ from isthmus.client.inputs import (
     SpacedVector,
     Truncation,
 )
-from isthmus.client.items.results import DeleteResult, GetResult, StoredItem, UpsertAck, UpsertSummary
+from isthmus.client.items.results import DeleteResult, EraseResult, GetResult, StoredItem, UpsertAck, UpsertSummary
 from isthmus.client.judging.results import (
     Comparison,
     EvaluationReport,
@@ -111,6 +111,7 @@ __all__ = [
     "EmbedResult",
     "Embeddings",
     "EncoderStatus",
+    "EraseResult",
     "EvaluationReport",
     "Example",
     "F",

@@ -41,6 +41,7 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
         f"{_GATEWAY}/GetStatus": Role.READER,
         f"{_GATEWAY}/UpsertItems": Role.WRITER,
         f"{_GATEWAY}/DeleteItems": Role.WRITER,
+        f"{_GATEWAY}/EraseItems": Role.ADMIN,
         f"{_GATEWAY}/ImportFiles": Role.ADMIN,
         f"{_GATEWAY}/CreateCollection": Role.ADMIN,
         f"{_GATEWAY}/DeleteCollection": Role.ADMIN,

@@ -116,6 +116,15 @@ class EmbeddingCache:
                 ]
             )
 
+    async def forget(self, keys: Sequence[bytes]) -> bool:
+        """Drop rows, here and in the shared cache; return whether that one, if there is one, has done so.
+
+        What other gateways hold in memory is not reached; they lose it when they need the room, or end.
+        """
+        for key in keys:
+            self.local.drop(key)
+        return self.backend is None or not keys or await self.backend.remove(keys)
+
     def _ttl_ms(self, key: bytes) -> int:
         """Spread expiry over a fifth of the time to live. The key is a digest, so its bytes are the dice."""
         dice = int.from_bytes(key[:4], "little") / 2**32

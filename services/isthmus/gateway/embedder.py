@@ -163,7 +163,7 @@ class Embedder:
         self, info: EncoderInfo, contents: Sequence[Content], lane: Lane
     ) -> tuple[list[Row | IsthmusError], Stages]:
         call = context.current()
-        keys = self._make_keys(call.tenant, info, contents)
+        keys = self._make_keys(call.tenant, info, [content.digest for content in contents])
         found = self._cache.get_local(keys)
         missing = [position for position, row in enumerate(found) if row is None]
         stages = Stages(cache_hits=len(found) - len(missing))
@@ -196,11 +196,15 @@ class Embedder:
         stages.encode_micros = max(flight.encode_micros for flight in flights.values())
         return [row if row is not None else outcomes[key] for key, row in zip(keys, found, strict=True)], stages
 
-    def _make_keys(self, tenant: str, info: EncoderInfo, contents: Sequence[Content]) -> list[bytes]:
+    def known_keys(self, tenant: str, digests: Sequence[bytes]) -> list[bytes]:
+        """Return the keys that embeddings of contents are cached under, by the encoders as they are now."""
+        return [key for info in self._infos.values() for key in self._make_keys(tenant, info, digests)]
+
+    def _make_keys(self, tenant: str, info: EncoderInfo, digests: Sequence[bytes]) -> list[bytes]:
         maker = self._keys.get((info.modality, tenant))
         if maker is None:
             maker = self._keys[info.modality, tenant] = CacheKeys(tenant, info)
-        return [maker.key(content.digest) for content in contents]
+        return [maker.key(digest) for digest in digests]
 
     async def _launch(self, info: EncoderInfo, opened: Sequence[Flight], lane: Lane) -> None:
         """Get flights going: land those that the shared cache knows, queue the others for the encoder."""

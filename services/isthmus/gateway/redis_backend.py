@@ -154,6 +154,13 @@ class RedisBackend:
         self._writes.append(entries)
         self._write_wanted.set()
 
+    async def remove(self, keys: Sequence[bytes]) -> bool:
+        """Remove keys, after everything that was put before; return whether Redis has done so."""
+        if not self.serving:
+            return False
+        await self.flush()
+        return await self._attempt(self._unlink(keys), self._op_timeout_s * _WRITE_PATIENCE) is not None
+
     async def flush(self) -> None:
         """Wait until everything that was put has been sent or forgotten."""
         await self._idle.wait()
@@ -207,6 +214,10 @@ class RedisBackend:
                 else:
                     pipeline.set(_PREFIX + entry.key, entry.value, px=entry.ttl_ms)
             await pipeline.execute()
+
+    async def _unlink(self, keys: Sequence[bytes]) -> bool:
+        await self._send([Entry(key, None) for key in keys])
+        return True
 
     async def _probe(self) -> None:
         while True:

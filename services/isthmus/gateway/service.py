@@ -17,6 +17,7 @@ from isthmus.gateway.assembly import Gateway
 from isthmus.gateway.batch_calls import BatchCalls
 from isthmus.gateway.collections import NewCollection, SpaceChoice
 from isthmus.gateway.config import GatewayConfig
+from isthmus.gateway.erase_calls import EraseCalls
 from isthmus.gateway.import_calls import ImportCalls
 from isthmus.gateway.judging_calls import JudgingCalls
 from isthmus.gateway.link_calls import LinkCalls
@@ -66,7 +67,15 @@ def _micros_since(started_s: float) -> int:
 
 
 class GatewayServicer(
-    AlignerCalls, AliasCalls, BatchCalls, JudgingCalls, MatchingCalls, WatchCalls, LinkCalls, ImportCalls
+    AlignerCalls,
+    AliasCalls,
+    BatchCalls,
+    JudgingCalls,
+    MatchingCalls,
+    WatchCalls,
+    LinkCalls,
+    ImportCalls,
+    EraseCalls,
 ):
     """Checks requests, asks the engine, packs answers.
 

@@ -29,6 +29,7 @@ __all__ = ["Follower"]
 
 log = logging.getLogger("isthmus.index")
 
+_ADVANCE_TRIES: Final = 3
 _RETRY_MIN_S: Final = 0.5
 _RETRY_MAX_S: Final = 30.0
 
@@ -123,7 +124,7 @@ class Follower:
             started_s = time.monotonic()
             stamp = self._hint.stamp()
             try:
-                self._advance()
+                self._advance_past_removals()
             except Exception as error:
                 FOLLOW_FAILURES.inc()
                 self._failure = as_store_error(error, self._paths, self._uri)
@@ -191,6 +192,21 @@ class Follower:
             self._publish(settled)
             if final and newest is snapshot and not any(map(plan_merge, segments.values())):
                 self._settled = settled
+
+    def _advance_past_removals(self) -> None:
+        """Advance, again where a version went while it was read: erasing items spares no reader."""
+        for last in range(1 - _ADVANCE_TRIES, 1):
+            newest = self._newest_version()
+            try:
+                self._advance()
+            except Exception:
+                if not last or self._newest_version() == newest:
+                    raise
+            else:
+                return
+
+    def _newest_version(self) -> int:
+        return 0 if self._table is None else self._table.latest_version()
 
     def _advance(self) -> None:
         before = self._snapshot

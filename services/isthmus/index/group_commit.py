@@ -16,15 +16,16 @@ from isthmus.core.modality import Modality
 from isthmus.index.config import IndexConfig
 from isthmus.index.disk_space import DiskSpace, disk_full, is_disk_full
 from isthmus.index.epoch import WriterEpoch
+from isthmus.index.erasing import content_digests, erase
 from isthmus.index.events import Answer, Op
 from isthmus.index.group_plan import GroupPlan, plan_group
 from isthmus.index.history import PromotionHistory, read_history
 from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, FOLDED_EVENTS, ITEMS, MERGED_FRAGMENTS, REVISION
 from isthmus.index.model import CollectionInfo
-from isthmus.index.mutations import Mutation, Upsert
+from isthmus.index.mutations import Delete, Mutation, Upsert
 from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
-from isthmus.index.store_errors import unconfirmed
+from isthmus.index.store_errors import store_errors, unconfirmed
 from isthmus.index.superseded import SupersededError
 from isthmus.index.table import ROW_ID
 from isthmus.index.upkeep import Tended, tend
@@ -166,6 +167,33 @@ class GroupCommitter:
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_all())
         return await future
+
+    async def erase(self, deletion: Delete) -> tuple[Answer, tuple[bytes, ...]]:
+        """Delete items and leave no byte of them in the store.
+
+        Returns:
+            What the deletion was answered, and the digests of the contents that were stored of the items.
+
+        Raises:
+            UnavailableError: BACKEND_UNAVAILABLE; the items may be deleted and not erased: repeat it.
+            Others: as `submit`.
+        """
+        work, loop = self._threads.maintain, asyncio.get_running_loop()
+        with store_errors():
+            digests = await loop.run_in_executor(work, lambda: content_digests(self._table.view(), deletion.ids))
+            answer = await self.submit(deletion)
+            await loop.run_in_executor(
+                work,
+                lambda: erase(
+                    self._table,
+                    deletion.ids,
+                    revision=answer.revision,
+                    epoch=self._epoch,
+                    request_ids_count=self._config.request_ids_count,
+                ),
+            )
+        log.info("items erased", extra=fields(collection=self._name, items=len(deletion.ids), revision=answer.revision))
+        return answer, digests
 
     async def close(self) -> None:
         """Take no more mutations; commit those that wait; let maintenance end."""

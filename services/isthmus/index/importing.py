@@ -73,6 +73,12 @@ class ImportFolder:
         self._location = location
         self._store = store
 
+    def may_hold_files(self, tenant: str) -> bool:
+        """Return False when there is certainly no file of a tenant."""
+        if not isinstance(self._location, Path):
+            return self._location is not None
+        return any(file.is_file() for file in (self._location / tenant).rglob("*"))
+
     def read(self, tenant: str, folder: str, name: str) -> bytes:
         """Return the bytes of a file. Blocks.
 

@@ -276,7 +276,8 @@ class _Embeddings:
         if not self.is_rounded[row]:
             msg = "the embedding is not rounded to float16 values"
             raise InvalidArgumentError(msg, reason="INVALID_VECTOR", metadata={"field": "embedding"})
-        return self.halves[row].tobytes()
+        stored: bytes = self.halves[row].tobytes()
+        return stored
 
 
 def _check_item(item: NewItem, settings: CollectionSettings, seen: set[str]) -> None:

@@ -118,6 +118,30 @@ class SearcherEngine:
             sides.append(Side(follower, await self._following.at_least(follower, min_revision, deadline_s)))
         return await self._pool.run(partial(compare, *sides, seed=seed), deadline_s=deadline_s)
 
+    async def forget_erased(
+        self, tenant: str, collection: str, *, min_revision: int, timeout_s: float | None = None
+    ) -> bool:
+        """Remove the cache files of a collection; what is not erased is written anew in time.
+
+        Args:
+            tenant: Whose collection it is.
+            collection: Its name.
+            min_revision: At which the erased items are gone.
+            timeout_s: Time the caller has left; None means for ever.
+
+        Returns:
+            False when the files are another process's.
+
+        Raises:
+            NotFoundError: COLLECTION_NOT_FOUND.
+            UnavailableError: REVISION_NOT_REACHED within the deadline; NOT_READY.
+            DataLossError: STORE_DAMAGED.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        follower = await self._following.follower(tenant, collection)
+        await self._following.at_least(follower, min_revision, deadline_s)
+        return await self._caches.forget(tenant, follower.entry.uuid)
+
     async def search(
         self,
         tenant: str,

@@ -14,6 +14,7 @@ from isthmus.index import wire
 from isthmus.index.alias_calls import AliasCalls, ComparingCalls
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
+from isthmus.index.erase_service import EraseCalls, ForgetCalls
 from isthmus.index.import_wire import import_message
 from isthmus.index.importing import ImportFile
 from isthmus.index.model import CollectionSettings, NotesWanted, SearchResult
@@ -47,7 +48,7 @@ _INLINE_MAX_COUNT: Final = 64
 """Neighbours whose messages are made on the event loop, about 10 microseconds each; more are made in a thread."""
 
 
-class WriterServicer(AliasCalls):
+class WriterServicer(AliasCalls, EraseCalls):
     """`IndexWriterService` over the writer.
 
     Every method raises what the engine raises; the interceptor turns it into a status.
@@ -220,7 +221,7 @@ class WriterServicer(AliasCalls):
                 yield news_message(news)
 
 
-class SearchServicer(StructureCalls, ComparingCalls):
+class SearchServicer(StructureCalls, ComparingCalls, ForgetCalls):
     """`IndexSearchService` over the searcher.
 
     Every method raises what the engine raises; the interceptor turns it into a status.

@@ -174,6 +174,19 @@ class EventTable:
         """
         return fold_table(self._table, request_ids_count=request_ids_count, least_dead=least_dead)
 
+    def purge(self, *, check: Callable[[], None], pin: str) -> None:
+        """Leave no byte of events that were folded; see `AppendTable.purge`."""
+        self._table.purge(check=check, pin=pin)
+
+    @property
+    def is_local(self) -> bool:
+        """True in a folder, which a lock keeps for one writer."""
+        return self._table.is_local
+
+    def latest_version(self) -> int:
+        """Return the newest version that the store holds now; see `AppendTable.latest_version`."""
+        return self._table.latest_version()
+
     def maintain(self, *, fan_out: int, keep_versions_s: float) -> int:
         """Merge small files; see `AppendTable.maintain`."""
         return self._table.maintain(fan_out=fan_out, keep_versions_s=keep_versions_s)

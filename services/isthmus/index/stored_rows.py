@@ -34,6 +34,9 @@ def take_rows(
         # ids, so the newest version serves as well.
         try:
             return follower.fresh_view().take(row_ids, thumbnails=thumbnails)
+        except LookupError as error:
+            msg = "items were erased while they were read; ask again"
+            raise UnavailableError(msg, reason="NOT_READY", retry_after_s=0.1) from error
         except (OSError, ValueError) as error:
             msg = "the collection's store cannot be read"
             raise UnavailableError(msg, reason="BACKEND_UNAVAILABLE", retry_after_s=1.0) from error

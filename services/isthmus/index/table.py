@@ -38,6 +38,8 @@ __all__ = ["ROW_ADDRESS", "ROW_ID", "AppendTable", "Replacement", "TableView"]
 _lance: Any = lance  # its type stubs lack some of what is used here
 _Compaction: Any = Compaction
 
+_NEVER: Final = 2**62
+"""A fan-out that no table reaches."""
 _PLACE_BITS: Final = 32
 _DEAD_SHARE_MAX: Final = 0.1
 """A fragment is written again once more of it than this was taken out."""
@@ -113,6 +115,11 @@ class AppendTable:
             OSError: it cannot be read.
         """
         return cls(open_dataset(uri, storage_options), uri, durable=durable, storage_options=storage_options)
+
+    @property
+    def is_local(self) -> bool:
+        """True in a folder, which a lock keeps for one writer."""
+        return "://" not in self._uri
 
     @property
     def version(self) -> int:
@@ -235,6 +242,27 @@ class AppendTable:
                 self._cleaned_s = now_s
                 self.clean_up(keep_versions_s)
             return merged
+
+    def purge(self, *, check: Callable[[], None] = lambda: None, pin: str = "") -> None:
+        """Leave no byte of rows that were taken out: write their files again, and remove every version from before.
+
+        Readers at those versions find their files gone and have to take a newer one.
+
+        Args:
+            check: As in `claim`, which makes the removed versions unneeded.
+            pin: As in `claim`.
+
+        Raises:
+            OSError: the store refused, or a claim came between; nothing is lost, and it can be done again.
+        """
+        with self._maintenance:
+            self._merge_fragments(_NEVER, dead_share_max=0.0)
+            self.claim(check=check, pin=pin)
+            with self._appending:  # of files that no version names, none is on its way to be named
+                self._latest().cleanup_old_versions(
+                    older_than=timedelta(0), error_if_tagged_old_versions=False, delete_unverified=self.is_local
+                )
+            self._sums.forget_removed()
 
     def clean_up(self, keep_versions_s: float) -> None:
         """Remove versions that are older, but for the newest and for claims that are pinned."""

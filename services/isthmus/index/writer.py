@@ -12,6 +12,7 @@ from isthmus.index.aliases import Alias, SwitchTerms
 from isthmus.index.aligner_files import accept_aligner
 from isthmus.index.checks import check_ids, check_settings
 from isthmus.index.config import IndexConfig
+from isthmus.index.eraser import Eraser
 from isthmus.index.events import Answer, Event, Op, pack_aligner
 from isthmus.index.group_commit import GroupCommitter
 from isthmus.index.history import PromotionHistory
@@ -56,6 +57,7 @@ class WriterEngine:
         self._lock = WriterLock(config.store_dir) if isinstance(config.store_dir, Path) else None
         self._holdings = Holdings(config)
         self._imports = ImportFolder(config.import_dir, config.object_store)
+        self.eraser = Eraser(self._collection, imports=self._imports, is_local=isinstance(config.store_dir, Path))
         self._ready = False
 
     async def start(self) -> None:

@@ -25,6 +25,7 @@ ISSUE_COMMANDS = {
     "aliases set",
     "aliases delete",
     "index",
+    "items erase",
     "search",
     "embed",
     "evaluate",

@@ -180,6 +180,14 @@ async def test_get_and_delete_items(filled: Both) -> None:
     assert with_thumbnails.items[0].thumbnail == b"small"
 
 
+async def test_erased_items_are_gone_and_gaps_are_told(filled: Both) -> None:
+    """With the time of the last copy; a place that only a newer mesh knows has a name too."""
+    erased = await filled("erase", "c", ["dog.jpg", "bird"])
+    assert (erased.deleted, erased.time.timestamp()) == (1, 1_700_000_000)
+    assert erased.gaps == ("backups", "gap_77")
+    assert (await filled("get_items", "c", ["dog.jpg"])).items == ()
+
+
 async def test_many_ids_take_several_messages(filled: Both, gateway: SmallGateway) -> None:
     """2,500 ids are three gets and three deletes, each delete a mutation of its own; with embeddings, twenty gets."""
     ids = [f"i{n}" for n in range(2500)]

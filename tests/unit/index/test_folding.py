@@ -330,12 +330,12 @@ def test_the_fold_of_a_superseded_writer_is_not_committed(collection: _Collectio
 
 def test_every_file_of_a_fold_is_synced_before_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The event and the lists of rows that are gone reach the disk first; a power loss leaves the version before."""
-    table = EventTable.create(str(tmp_path / "t.lance"), _FIRST, durable=True)
-    collection = _Collection(str(tmp_path / "t.lance"), table, load_state(table.view(), ONE_SPACE, request_ids_count=9))
+    table = EventTable.create(str(tmp_path / "table"), _FIRST, durable=True)
+    collection = _Collection(str(tmp_path / "table"), table, load_state(table.view(), ONE_SPACE, request_ids_count=9))
     collection.upsert(["a", "b"], [1, 2])
     collection.upsert(["a"], [3])
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink().name))
     assert collection.fold() == 1
     kinds = [Path(name).suffix or name for name in synced]
-    assert kinds == [".arrow", "_deletions", ".lance", "data", ".manifest", "_versions"]
+    assert kinds == [".arrow", "_deletions", "table", ".lance", "data", ".manifest", "_versions"]

@@ -11,7 +11,7 @@ from isthmus.client.convert import item_message
 from isthmus.client.inputs import Item, Truncation
 from isthmus.client.items import decode, plan
 from isthmus.client.items.async_streams import AsyncUpsertStream
-from isthmus.client.items.results import DeleteResult, GetResult, UpsertAck, UpsertSummary
+from isthmus.client.items.results import DeleteResult, EraseResult, GetResult, UpsertAck, UpsertSummary
 from isthmus.client.items.upsert import StreamBrokenError, UpsertSession
 from isthmus.v1 import gateway_service_pb2
 
@@ -74,6 +74,18 @@ class AsyncItemCalls(AsyncCalls):
     ) -> DeleteResult:
         """Delete items; ids that are not there are passed over. As `Client.delete`."""
         return await self._run(plan.delete(self._planner, collection, ids, request_id=request_id), timeout_s)
+
+    async def erase(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> EraseResult:
+        """Delete items and remove every copy of them that the mesh keeps. As `Client.erase`."""
+        limit_s = self._planner.config.timeouts.stream_s if timeout_s is None else timeout_s
+        return await self._run(plan.erase(self._planner, collection, ids, request_id=request_id), limit_s)
 
     async def get_items(
         self,

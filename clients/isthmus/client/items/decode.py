@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from isthmus.client.chunking import Chunk
 from isthmus.client.convert import modality_name, vector_rows
 from isthmus.client.decode import timings_sum
 from isthmus.client.inputs import AttributeValue
-from isthmus.client.items.results import DeleteResult, GetResult, StoredItem, UpsertAck, UpsertSummary
+from isthmus.client.items.results import DeleteResult, EraseResult, GetResult, StoredItem, UpsertAck, UpsertSummary
 from isthmus.client.results import ItemError
 from isthmus.client.status import from_item_error
-from isthmus.v1 import common_pb2, gateway_service_pb2
+from isthmus.v1 import common_pb2, erasing_pb2, gateway_service_pb2
 
-__all__ = ["delete_result", "get_result", "stored_item", "upsert_ack", "upsert_summary"]
+__all__ = ["delete_result", "erase_result", "get_result", "stored_item", "upsert_ack", "upsert_summary"]
 
 
 def upsert_ack(
@@ -58,6 +59,23 @@ def delete_result(responses: Sequence[gateway_service_pb2.DeleteItemsResponse]) 
         deleted=sum(response.deleted_count for response in responses),
         collection=responses[-1].collection if responses else "",
     )
+
+
+def erase_result(responses: Sequence[gateway_service_pb2.EraseItemsResponse]) -> EraseResult:
+    """Join the answers to the messages of one erasure."""
+    gaps = {gap: None for response in responses for gap in response.gaps}
+    return EraseResult(
+        revision=max((response.revision for response in responses), default=0),
+        deleted=sum(response.deleted_count for response in responses),
+        time=dt.datetime.fromtimestamp(max((r.time_micros for r in responses), default=0) / 1e6, dt.UTC),
+        gaps=tuple(_gap_name(gap) for gap in sorted(gaps)),
+    )
+
+
+def _gap_name(gap: int) -> str:
+    known = erasing_pb2.ErasureGap.DESCRIPTOR.values_by_number.get(gap)
+    # A newer mesh knows places that this client does not.
+    return f"gap_{gap}" if known is None else known.name.removeprefix("ERASURE_GAP_").lower()
 
 
 def _attribute(value: common_pb2.AttributeValue) -> AttributeValue:

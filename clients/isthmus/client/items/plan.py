@@ -8,11 +8,11 @@ from typing import Final
 from isthmus.client.channel import new_request_id
 from isthmus.client.chunking import batches
 from isthmus.client.items import decode
-from isthmus.client.items.results import DeleteResult, GetResult
+from isthmus.client.items.results import DeleteResult, EraseResult, GetResult
 from isthmus.client.plan import Plan, Planner
 from isthmus.v1 import gateway_service_pb2
 
-__all__ = ["delete", "get_items"]
+__all__ = ["delete", "erase", "get_items"]
 
 _IDS_MAX_COUNT: Final = 1000
 """Ids in one delete or get."""
@@ -38,6 +38,28 @@ def delete(planner: Planner, collection: str, ids: Sequence[str], *, request_id:
                 ids=run,
                 # Each message is a mutation of its own.
                 request_id=base if len(runs) == 1 else f"{base}-{number}",
+            )
+            for number, run in enumerate(runs)
+        ),
+        read,
+    )
+
+
+def erase(planner: Planner, collection: str, ids: Sequence[str], *, request_id: str | None) -> Plan[EraseResult]:
+    """Plan an erasure."""
+    base = request_id or new_request_id()
+    runs = list(batches(ids, size=_IDS_MAX_COUNT))
+
+    def read(answers: Sequence[gateway_service_pb2.EraseItemsResponse]) -> EraseResult:
+        result = decode.erase_result(answers)
+        planner.revisions.wrote(collection, result.revision)
+        return result
+
+    return planner.plan(
+        "EraseItems",
+        (
+            gateway_service_pb2.EraseItemsRequest(
+                collection=collection, ids=run, request_id=base if len(runs) == 1 else f"{base}-{number}"
             )
             for number, run in enumerate(runs)
         ),

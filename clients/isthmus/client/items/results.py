@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from isthmus.client.inputs import AttributeValue, Modality
 from isthmus.client.results import ItemError, Timings
 
-__all__ = ["DeleteResult", "GetResult", "StoredItem", "UpsertAck", "UpsertSummary"]
+__all__ = ["DeleteResult", "EraseResult", "GetResult", "StoredItem", "UpsertAck", "UpsertSummary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,21 @@ class DeleteResult:
     """Items that were there."""
     collection: str = ""
     """The collection that was written, where an alias was named too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseResult:
+    """What an erasure did."""
+
+    revision: int
+    """Revision at which the items are gone."""
+    deleted: int
+    """Items that were there; those that were deleted before are erased as well."""
+    time: dt.datetime
+    """When the last copy that the mesh could reach went."""
+    gaps: tuple[str, ...]
+    """Where copies may still lie: "backups" always, "shared_cache", "searcher_files", "unfinished_writes",
+    "import_folder"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from isthmus.client.chunking import Chunk, chunks
 from isthmus.client.convert import item_message
 from isthmus.client.inputs import Item, Truncation
 from isthmus.client.items import decode, plan
-from isthmus.client.items.results import DeleteResult, GetResult, UpsertAck, UpsertSummary
+from isthmus.client.items.results import DeleteResult, EraseResult, GetResult, UpsertAck, UpsertSummary
 from isthmus.client.items.streams import UpsertStream
 from isthmus.client.items.upsert import StreamBrokenError, UpsertSession
 from isthmus.v1 import gateway_service_pb2
@@ -97,6 +97,34 @@ class ItemCalls(Calls):
             IsthmusError: the call failed.
         """
         return self._run(plan.delete(self._planner, collection, ids, request_id=request_id), timeout_s)
+
+    def erase(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> EraseResult:
+        """Delete items and remove every copy of them that the mesh keeps; return when they are gone.
+
+        Rows, thumbnails, older versions of the items and of the store, cached embeddings, cache files. Every file of
+        the collection that held them is written again, which takes its time.
+
+        Args:
+            collection: Where they are.
+            ids: Their ids; items that were deleted before are erased too.
+            request_id: 1 to 48 characters that name this erasure; the same id again deletes no more.
+            timeout_s: Deadline of each message.
+
+        Returns:
+            When the last copy went, and where copies may still lie: backups always.
+
+        Raises:
+            IsthmusError: the call failed; the items may be deleted and not erased, so repeat it.
+        """
+        limit_s = self._planner.config.timeouts.stream_s if timeout_s is None else timeout_s
+        return self._run(plan.erase(self._planner, collection, ids, request_id=request_id), limit_s)
 
     def get_items(
         self,

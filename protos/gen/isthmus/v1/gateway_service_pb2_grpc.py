@@ -55,6 +55,11 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsResponse.FromString,
                 _registered_method=True)
+        self.EraseItems = channel.unary_unary(
+                '/isthmus.v1.GatewayService/EraseItems',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.EraseItemsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.EraseItemsResponse.FromString,
+                _registered_method=True)
         self.GetItems = channel.unary_unary(
                 '/isthmus.v1.GatewayService/GetItems',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.GetItemsRequest.SerializeToString,
@@ -235,6 +240,15 @@ class GatewayServiceServicer(object):
 
     def DeleteItems(self, request, context):
         """Delete items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseItems(self, request, context):
+        """Delete items and remove every copy of them that the mesh keeps: rows and thumbnails, older versions, files of older
+        versions of the store, cached embeddings, cache files of searchers. Answers when they are gone, and says what it
+        could not reach. It writes again every file of the collection that held them, so it takes as long as that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -478,6 +492,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.DeleteItems,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsResponse.SerializeToString,
+            ),
+            'EraseItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseItems,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.EraseItemsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.EraseItemsResponse.SerializeToString,
             ),
             'GetItems': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItems,
@@ -739,6 +758,33 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/DeleteItems',
             isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.DeleteItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/EraseItems',
+            isthmus_dot_v1_dot_gateway__service__pb2.EraseItemsRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.EraseItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

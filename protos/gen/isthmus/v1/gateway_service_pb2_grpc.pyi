@@ -43,6 +43,11 @@ class GatewayServiceStub:
     """
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteItemsRequest, _gateway_service_pb2.DeleteItemsResponse]
     """Delete items."""
+    EraseItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.EraseItemsRequest, _gateway_service_pb2.EraseItemsResponse]
+    """Delete items and remove every copy of them that the mesh keeps: rows and thumbnails, older versions, files of older
+    versions of the store, cached embeddings, cache files of searchers. Answers when they are gone, and says what it
+    could not reach. It writes again every file of the collection that held them, so it takes as long as that.
+    """
     GetItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetItemsRequest, _gateway_service_pb2.GetItemsResponse]
     """Get items by id."""
     SearchItems: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.SearchItemsRequest, _gateway_service_pb2.SearchItemsResponse]
@@ -129,6 +134,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteItemsRequest, _gateway_service_pb2.DeleteItemsResponse]  # type: ignore[assignment]
     """Delete items."""
+    EraseItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.EraseItemsRequest, _gateway_service_pb2.EraseItemsResponse]  # type: ignore[assignment]
+    """Delete items and remove every copy of them that the mesh keeps: rows and thumbnails, older versions, files of older
+    versions of the store, cached embeddings, cache files of searchers. Answers when they are gone, and says what it
+    could not reach. It writes again every file of the collection that held them, so it takes as long as that.
+    """
     GetItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetItemsRequest, _gateway_service_pb2.GetItemsResponse]  # type: ignore[assignment]
     """Get items by id."""
     SearchItems: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.SearchItemsRequest, _gateway_service_pb2.SearchItemsResponse]  # type: ignore[assignment]
@@ -236,6 +246,17 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.DeleteItemsResponse, _abc.Awaitable[_gateway_service_pb2.DeleteItemsResponse]]:
         """Delete items."""
+
+    @_abc_1.abstractmethod
+    def EraseItems(
+        self,
+        request: _gateway_service_pb2.EraseItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.EraseItemsResponse, _abc.Awaitable[_gateway_service_pb2.EraseItemsResponse]]:
+        """Delete items and remove every copy of them that the mesh keeps: rows and thumbnails, older versions, files of older
+        versions of the store, cached embeddings, cache files of searchers. Answers when they are gone, and says what it
+        could not reach. It writes again every file of the collection that held them, so it takes as long as that.
+        """
 
     @_abc_1.abstractmethod
     def GetItems(

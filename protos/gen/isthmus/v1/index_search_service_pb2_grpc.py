@@ -75,6 +75,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsResponse.FromString,
                 _registered_method=True)
+        self.ForgetErased = channel.unary_unary(
+                '/isthmus.v1.IndexSearchService/ForgetErased',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ForgetErasedRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ForgetErasedResponse.FromString,
+                _registered_method=True)
         self.ListValues = channel.unary_unary(
                 '/isthmus.v1.IndexSearchService/ListValues',
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListValuesRequest.SerializeToString,
@@ -152,6 +157,13 @@ class IndexSearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetErased(self, request, context):
+        """Remove the cache files of a collection, which may hold items that were erased from the store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListValues(self, request, context):
         """List the different values that an attribute has, from memory: no embedding is read.
         """
@@ -215,6 +227,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.ReadItems,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsResponse.SerializeToString,
+            ),
+            'ForgetErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetErased,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ForgetErasedRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ForgetErasedResponse.SerializeToString,
             ),
             'ListValues': grpc.unary_unary_rpc_method_handler(
                     servicer.ListValues,
@@ -449,6 +466,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/ReadItems',
             isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.ReadItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/ForgetErased',
+            isthmus_dot_v1_dot_index__search__service__pb2.ForgetErasedRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.ForgetErasedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class IndexSearchServiceStub:
     """Say what structures this searcher has of a collection."""
     ReadItems: _grpc.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
+    ForgetErased: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ForgetErasedRequest, _index_search_service_pb2.ForgetErasedResponse]
+    """Remove the cache files of a collection, which may hold items that were erased from the store."""
     ListValues: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]
     """List the different values that an attribute has, from memory: no embedding is read."""
     ListFollowed: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]
@@ -77,6 +79,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     """Say what structures this searcher has of a collection."""
     ReadItems: _aio.UnaryStreamMultiCallable[_index_search_service_pb2.ReadItemsRequest, _index_search_service_pb2.ReadItemsResponse]  # type: ignore[assignment]
     """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
+    ForgetErased: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ForgetErasedRequest, _index_search_service_pb2.ForgetErasedResponse]  # type: ignore[assignment]
+    """Remove the cache files of a collection, which may hold items that were erased from the store."""
     ListValues: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListValuesRequest, _index_search_service_pb2.ListValuesResponse]  # type: ignore[assignment]
     """List the different values that an attribute has, from memory: no embedding is read."""
     ListFollowed: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]  # type: ignore[assignment]
@@ -150,6 +154,14 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_index_search_service_pb2.ReadItemsResponse], _abc.AsyncIterator[_index_search_service_pb2.ReadItemsResponse]]:
         """Stream every item of a snapshot with its raw embedding; the first message names the revision and the aligner."""
+
+    @_abc_1.abstractmethod
+    def ForgetErased(
+        self,
+        request: _index_search_service_pb2.ForgetErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_search_service_pb2.ForgetErasedResponse, _abc.Awaitable[_index_search_service_pb2.ForgetErasedResponse]]:
+        """Remove the cache files of a collection, which may hold items that were erased from the store."""
 
     @_abc_1.abstractmethod
     def ListValues(

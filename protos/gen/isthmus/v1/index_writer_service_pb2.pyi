@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import alias_pb2 as _alias_pb2
 from isthmus.v1 import common_pb2 as _common_pb2
+from isthmus.v1 import erasing_pb2 as _erasing_pb2
 from isthmus.v1 import importing_pb2 as _importing_pb2
 import builtins as _builtins
 import sys
@@ -1103,3 +1104,79 @@ class IndexWriterServiceListAliasesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWriterServiceListAliasesResponse: _TypeAlias = IndexWriterServiceListAliasesResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceEraseItemsRequest(_message.Message):
+    """Items to erase."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    request_id: _builtins.str
+    """Required. 1 to 64 characters that name this mutation; the same id again deletes no more, and erases once more."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. Ids. A maximum of 1000."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ids", b"ids", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceEraseItemsRequest: _TypeAlias = IndexWriterServiceEraseItemsRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceEraseItemsResponse(_message.Message):
+    """What was erased from the store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    CONTENT_DIGESTS_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Output only. The revision at which they are gone."""
+    deleted_count: _builtins.int
+    """Output only. Items that were there."""
+    collection: _builtins.str
+    """Output only. The collection; another name than was asked for when that is an alias."""
+    @_builtins.property
+    def content_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Output only. SHA-256 of each content that the store knew of them, older versions too, 32 bytes each. A
+        maximum of 100000.
+        """
+
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedScalarFieldContainer[_erasing_pb2.ErasureGap.ValueType]:
+        """Output only. Where copies may still lie in the writer's reach. A maximum of 5."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        content_digests: _abc.Iterable[_builtins.bytes] | None = ...,
+        gaps: _abc.Iterable[_erasing_pb2.ErasureGap.ValueType] | None = ...,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "content_digests", b"content_digests", "deleted_count", b"deleted_count", "gaps", b"gaps", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceEraseItemsResponse: _TypeAlias = IndexWriterServiceEraseItemsResponse  # noqa: Y015

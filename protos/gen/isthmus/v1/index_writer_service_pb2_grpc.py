@@ -70,6 +70,11 @@ class IndexWriterServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceDeleteItemsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceDeleteItemsResponse.FromString,
                 _registered_method=True)
+        self.EraseItems = channel.unary_unary(
+                '/isthmus.v1.IndexWriterService/EraseItems',
+                request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceEraseItemsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceEraseItemsResponse.FromString,
+                _registered_method=True)
         self.LookupItems = channel.unary_unary(
                 '/isthmus.v1.IndexWriterService/LookupItems',
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceLookupItemsRequest.SerializeToString,
@@ -165,6 +170,13 @@ class IndexWriterServiceServicer(object):
 
     def DeleteItems(self, request, context):
         """Delete items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseItems(self, request, context):
+        """Delete items and remove every copy of them from the store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,6 +283,11 @@ def add_IndexWriterServiceServicer_to_server(servicer, server):
                     servicer.DeleteItems,
                     request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceDeleteItemsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceDeleteItemsResponse.SerializeToString,
+            ),
+            'EraseItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseItems,
+                    request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceEraseItemsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceEraseItemsResponse.SerializeToString,
             ),
             'LookupItems': grpc.unary_unary_rpc_method_handler(
                     servicer.LookupItems,
@@ -508,6 +525,33 @@ class IndexWriterService(object):
             '/isthmus.v1.IndexWriterService/DeleteItems',
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceDeleteItemsRequest.SerializeToString,
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceDeleteItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.IndexWriterService/EraseItems',
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceEraseItemsRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceEraseItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class IndexWriterServiceStub:
     """Store files of rows that lie in the writer's import folder. Each file is applied as a whole, at one revision."""
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteItemsRequest, _index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse]
     """Delete items."""
+    EraseItems: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceEraseItemsRequest, _index_writer_service_pb2.IndexWriterServiceEraseItemsResponse]
+    """Delete items and remove every copy of them from the store."""
     LookupItems: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceLookupItemsRequest, _index_writer_service_pb2.IndexWriterServiceLookupItemsResponse]
     """Say which of these items are stored, and from which content."""
     SetAligner: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAlignerRequest, _index_writer_service_pb2.IndexWriterServiceSetAlignerResponse]
@@ -87,6 +89,8 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Store files of rows that lie in the writer's import folder. Each file is applied as a whole, at one revision."""
     DeleteItems: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteItemsRequest, _index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse]  # type: ignore[assignment]
     """Delete items."""
+    EraseItems: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceEraseItemsRequest, _index_writer_service_pb2.IndexWriterServiceEraseItemsResponse]  # type: ignore[assignment]
+    """Delete items and remove every copy of them from the store."""
     LookupItems: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceLookupItemsRequest, _index_writer_service_pb2.IndexWriterServiceLookupItemsResponse]  # type: ignore[assignment]
     """Say which of these items are stored, and from which content."""
     SetAligner: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAlignerRequest, _index_writer_service_pb2.IndexWriterServiceSetAlignerResponse]  # type: ignore[assignment]
@@ -166,6 +170,14 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceDeleteItemsResponse]]:
         """Delete items."""
+
+    @_abc_1.abstractmethod
+    def EraseItems(
+        self,
+        request: _index_writer_service_pb2.IndexWriterServiceEraseItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceEraseItemsResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceEraseItemsResponse]]:
+        """Delete items and remove every copy of them from the store."""
 
     @_abc_1.abstractmethod
     def LookupItems(

@@ -78,6 +78,17 @@ class Caches:
         self._collections[tenant, entry.uuid] = cache
         return cache.recall
 
+    async def forget(self, tenant: str, uuid: str) -> bool:
+        """Remove the files of a collection, of which items were erased from the store; return whether they are gone.
+
+        What is being written ends first, and what is written later holds nothing that the store has not.
+        """
+        cache = self._collections.get((tenant, uuid))
+        if cache is None:
+            return self._root is None
+        await asyncio.get_running_loop().run_in_executor(self._writer, cache.forget)
+        return self._lock is not None
+
     def tend(self, roster: Roster) -> None:
         """Write what is due, remove what is gone; cheap and often called."""
         if self._lock is None or time.monotonic() < self._retry_s:

@@ -22,6 +22,8 @@ AUDIT_DEFAULT_COUNT: Final = 100
 """Pairs that an AuditPairs call lists which does not say how many."""
 UPSERT_MAX_COUNT: Final = 1_000
 """Items of one upsert, delete, get or look-up request."""
+ERASED_DIGESTS_MAX_COUNT: Final = 100_000
+"""Contents of erased items, older versions too, whose cached embeddings are dropped; others expire."""
 IMPORT_FILES_MAX_COUNT: Final = 16
 """Files of one import."""
 IMPORT_FILE_MAX_ROWS: Final = 4_096

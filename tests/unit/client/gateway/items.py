@@ -15,7 +15,7 @@ from isthmus.runtime.base.errors import NotFoundError
 from isthmus.runtime.rpc.codec import decode_vectors, encode_vectors
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.status import item_error
-from isthmus.v1 import common_pb2, gateway_service_pb2
+from isthmus.v1 import common_pb2, erasing_pb2, gateway_service_pb2
 from tests.unit.client.gateway.content import (
     ALIGNER,
     DIMENSION,
@@ -162,6 +162,19 @@ class Items(Script):
         collection.revision += 1
         gone = [item_id for item_id in request.ids if self.items[request.collection].pop(item_id, None)]
         return gateway_service_pb2.DeleteItemsResponse(revision=collection.revision, deleted_count=len(gone))
+
+    async def EraseItems(self, request: gateway_service_pb2.EraseItemsRequest, _context: Any) -> Any:
+        """Delete what is there, and say so as if nothing were left of it."""
+        await self._enter("EraseItems", request)
+        collection = self._collection(request.collection)
+        collection.revision += 1
+        gone = [item_id for item_id in request.ids if self.items[request.collection].pop(item_id, None)]
+        return gateway_service_pb2.EraseItemsResponse(
+            revision=collection.revision,
+            deleted_count=len(gone),
+            time_micros=1_700_000_000_000_000,
+            gaps=[erasing_pb2.ERASURE_GAP_BACKUPS, 77],
+        )
 
     async def GetItems(self, request: gateway_service_pb2.GetItemsRequest, _context: Any) -> Any:
         """Return what is there, in the order asked."""
