@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from isthmus.core.aligners import Aligner
+from isthmus.core.checkpoint import checked
 from isthmus.core.modality import Modality
 from isthmus.index.arrangement import (
     Arrangement,
@@ -54,6 +56,10 @@ def memory_bytes() -> int:
         return physical
 
 
+class _UnwantedError(Exception):
+    """What is being built will not be searched: the process ends, or another aligner is active."""
+
+
 class _Known:
     """What is known of the structures of one modality of one collection.
 
@@ -81,9 +87,11 @@ class Arranger:
         self._looked: dict[Follower, tuple[Snapshot, float]] = {}
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="index-structures", initializer=be_modest)
         self._building: asyncio.Task[None] | None = None
+        self._closing = threading.Event()
 
     async def close(self) -> None:
-        """Let what runs end."""
+        """Give up what is being built."""
+        self._closing.set()
         if self._building is not None:
             await asyncio.gather(self._building, return_exceptions=True)
         self._builder.shutdown()
@@ -148,7 +156,10 @@ class Arranger:
         told = {"collection": snapshot.name, "modality": modality.value}
         started_s = time.monotonic()
         try:
-            found = arrange(snapshot, modality, terms, known=known.trained)
+            with checked(partial(self._check_wanted, follower, snapshot)):
+                found = arrange(snapshot, modality, terms, known=known.trained)
+        except _UnwantedError:
+            log.info("structures given up", extra=fields(**told))
         except OverBudgetError as error:
             known.retry_s = time.monotonic() + _RETRY_S
             STRUCTURE_REFUSALS.labels(StructureState.OVER_BUDGET.value).inc()
@@ -172,6 +183,10 @@ class Arranger:
             STRUCTURE_SECONDS.observe(time.monotonic() - started_s)
             self._tell(told, found, time.monotonic() - started_s, terms)
             self._publish(follower, snapshot, modality, found.merges, found.report)
+
+    def _check_wanted(self, follower: Follower, snapshot: Snapshot) -> None:
+        if self._closing.is_set() or follower.snapshot().aligner is not snapshot.aligner:
+            raise _UnwantedError
 
     @staticmethod
     def _tell(told: dict[str, str], found: Arrangement, seconds: float, terms: ArrangementTerms) -> None:

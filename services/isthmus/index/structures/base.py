@@ -71,8 +71,13 @@ class Structure(abc.ABC):
         """
 
     @abc.abstractmethod
-    def work(self, probes: int) -> float:
-        """Return about how many vectors a query is compared with."""
+    def filtered_work(self, probes: int, share: float) -> float:
+        """Return about what a query through a selector costs, in vectors that are scored alone.
+
+        Args:
+            probes: As of `Effort`, already enlarged for the share.
+            share: Of the rows, that the selector lets through, above 0 and below 1.
+        """
 
     @abc.abstractmethod
     def efforts(self) -> Iterator[Effort]:

@@ -20,6 +20,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.index.structures.base import Floats
 
 __all__ = ["ROWS_PER_LIST", "Coarse", "list_count_for"]
@@ -85,16 +86,7 @@ class Coarse:
             rows: Vectors there are; None means those of `items`.
         """
         count = min(list_count or list_count_for(rows or len(items)), len(items))
-        clustering = _faiss.Kmeans(
-            items.shape[1],
-            count,
-            niter=_KMEANS_ROUNDS,
-            seed=_SEED,
-            min_points_per_centroid=1,
-            max_points_per_centroid=ROWS_PER_LIST,
-        )
-        clustering.train(np.ascontiguousarray(items, dtype=np.float32))
-        centroids: Floats = clustering.centroids.copy()
+        centroids = _k_means(items, count)
         coarse = cls(centroids, centroids)
         return coarse if queries is None or not len(queries) else cls(centroids, _fit_routes(coarse, items, queries))
 
@@ -125,6 +117,22 @@ class Coarse:
         lists = _faiss.knn(queries, self.routes, count, metric=faiss.METRIC_INNER_PRODUCT)[1]
         self._last.value = (queries, count, lists)
         return lists
+
+
+def _k_means(items: Floats, count: int) -> Floats:
+    """Return centroids, (count, d); it can be given up between rounds."""
+    rng = np.random.default_rng(_SEED)
+    items = np.ascontiguousarray(items[rng.permutation(len(items))[: count * ROWS_PER_LIST]], dtype=np.float32)
+    centroids: Floats | None = None
+    for _ in range(_KMEANS_ROUNDS):
+        checkpoint()
+        clustering = _faiss.Kmeans(
+            items.shape[1], count, niter=1, seed=_SEED, min_points_per_centroid=1, max_points_per_centroid=len(items)
+        )
+        clustering.train(items, init_centroids=centroids)
+        centroids = clustering.centroids.copy()
+    assert centroids is not None
+    return centroids
 
 
 def _fit_routes(coarse: Coarse, items: Floats, queries: Floats) -> Floats:
@@ -161,6 +169,7 @@ def _descend(centroids: Floats, queries: Floats, lists: NDArray[np.int64], rng: 
     momentum, power, number = np.zeros_like(routes), np.zeros_like(routes), 0
     for epoch in range(_ROUTE_EPOCHS):
         for batch in np.array_split(rng.permutation(len(queries)), math.ceil(len(queries) / _ROUTE_BATCH)):
+            checkpoint()
             number += 1
             rows = queries[batch]
             logits = scale * (rows @ routes.T)

@@ -44,9 +44,9 @@ class FlatFloat32(Structure):
         rows = None if allowed is None else np.flatnonzero(allowed)
         return flat.exactly(self._vectors, queries, count, rows=rows)[1]
 
-    def work(self, probes: int) -> float:  # noqa: ARG002
-        """Every vector."""
-        return self.rows
+    def filtered_work(self, probes: int, share: float) -> float:  # noqa: ARG002
+        """Scoring vectors alone is all that it does."""
+        return share * self.rows
 
     def efforts(self) -> Iterator[Effort]:
         """Yield the only one."""

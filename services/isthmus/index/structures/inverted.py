@@ -11,6 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.index.structures.base import SHORTLIST_MIN_COUNT, Effort, Floats, Structure, raised, selector_of
 from isthmus.index.structures.coarse import Coarse
 from isthmus.runtime.base.structure_kinds import Kind
@@ -22,12 +23,15 @@ _faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Pyth
 _PQ_COMPONENTS: Final = 8
 """Components that a byte stands for (Jegou, Douze and Schmid 2011, product quantization)."""
 _PQ_BITS: Final = 8
-_PQ_TRAINING_ROWS: Final = 65_536
+_PQ_TRAINING_ROWS: Final = 32_768
+_PQ_ROUNDS: Final = 10
 _PQ_CENTROIDS: Final = 2**_PQ_BITS
 _SHORTLISTS: Final = {Kind.IVF_SQ8: (1,), Kind.IVF_PQ: (1, 4, 16)}
 """In units of SHORTLIST_MIN_COUNT."""
 _RESCORED_WORK: Final = 4.0
 """Vectors in a list that take as long as scoring one exactly, which lies anywhere."""
+_SELECTED_WORK: Final = 2.0
+"""Vectors scored alone that take as long as a code that passed a selector."""
 _ADD_ROWS: Final = 8_192
 
 
@@ -69,11 +73,7 @@ class TrainedLists:
         else:
             rows = rows[np.random.default_rng(0).permutation(len(rows))[:_PQ_TRAINING_ROWS]]
             rest = _padded(rows - coarse.centroids[coarse.assign(rows)], kind)
-            encoder = _faiss.ProductQuantizer(rest.shape[1], rest.shape[1] // _PQ_COMPONENTS, _PQ_BITS)
-            encoder.cp.min_points_per_centroid = 1
-            if len(rest) < _PQ_CENTROIDS:
-                rest = np.tile(rest, (-(-_PQ_CENTROIDS // len(rest)), 1))
-            encoder.train(np.ascontiguousarray(rest))
+            encoder = _product_quantizer(rest)
         return cls(kind, coarse, quantizer, encoder)
 
     @property
@@ -112,6 +112,7 @@ class Inverted(Structure):
         self._coarse = trained.coarse
         self._index = trained.empty_index()
         for start in range(0, self.rows, _ADD_ROWS):
+            checkpoint()
             part = vectors[start : start + _ADD_ROWS]
             lists, rows = self._coarse.assign(part), _padded(part, self.kind)
             numbers = np.arange(start, start + len(part), dtype=np.int64)
@@ -140,8 +141,11 @@ class Inverted(Structure):
         self._index.search_preassigned_c(len(asked), pointers[0], count, *pointers[1:], False, params)
         return rows
 
-    def work(self, probes: int) -> float:
-        """The share of the lists that is looked into."""
+    def filtered_work(self, probes: int, share: float) -> float:
+        """What is left of the lists that are looked into."""
+        return _SELECTED_WORK * share * self._looked_at(probes)
+
+    def _looked_at(self, probes: int) -> float:
         return self.rows * min(1.0, probes / self._coarse.count)
 
     def efforts(self) -> Iterator[Effort]:
@@ -150,7 +154,30 @@ class Inverted(Structure):
             Effort(probes, factor * SHORTLIST_MIN_COUNT)
             for probes, factor in itertools.product(raised(self._coarse.count), _SHORTLISTS[self.kind])
         ]
-        yield from sorted(efforts, key=lambda effort: self.work(effort.probes) + _RESCORED_WORK * effort.shortlist)
+        yield from sorted(
+            efforts, key=lambda effort: self._looked_at(effort.probes) + _RESCORED_WORK * effort.shortlist
+        )
+
+
+def _product_quantizer(rows: Floats) -> Any:
+    """Return a product quantizer of rows, trained one part after the other, so that it can be given up in between."""
+    if len(rows) < _PQ_CENTROIDS:
+        rows = np.tile(rows, (-(-_PQ_CENTROIDS // len(rows)), 1))
+    parts = []
+    for first in range(0, rows.shape[1], _PQ_COMPONENTS):
+        checkpoint()
+        clustering = _faiss.Kmeans(
+            _PQ_COMPONENTS,
+            _PQ_CENTROIDS,
+            niter=_PQ_ROUNDS,
+            min_points_per_centroid=1,
+            max_points_per_centroid=len(rows),
+        )
+        clustering.train(np.ascontiguousarray(rows[:, first : first + _PQ_COMPONENTS]))
+        parts.append(clustering.centroids)
+    encoder = _faiss.ProductQuantizer(rows.shape[1], len(parts), _PQ_BITS)
+    _faiss.copy_array_to_vector(np.ascontiguousarray(parts, dtype=np.float32).ravel(), encoder.centroids)
+    return encoder
 
 
 def _padded(rows: Floats, kind: Kind) -> Floats:

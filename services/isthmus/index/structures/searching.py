@@ -32,8 +32,6 @@ class _Depth:
 _DEPTHS: Final = (_Depth(64, 1, 1), _Depth(256, 2, 4), _Depth(1_280, 4, 16))
 DEPTH_MAX_COUNT: Final = _DEPTHS[-1].count
 """Answers beyond which all vectors are asked."""
-_SELECTED_WORK: Final = 2.0
-"""Comparisons with chosen vectors by themselves that take as long as one with a code that passed a selector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class Arranged:
         shortlist = self.effort.shortlist * depth.shortlist
         if left < rows:
             probes = int(np.ceil(probes * rows / left))
-            if self.structure.work(probes) * left / rows * _SELECTED_WORK + shortlist >= left:
+            if self.structure.filtered_work(probes, left / rows) + shortlist >= left:
                 return None
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         found = self.structure.candidates(queries, shortlist, probes=probes, allowed=allowed)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.core.checkpoint import checkpoint
 from isthmus.index import flat
 from isthmus.index.structures.base import Effort, Floats
 from isthmus.index.structures.searching import Arranged
@@ -87,6 +88,7 @@ def tuned(parts: Sequence[Part], queries: Floats, *, recall_min: float, truth: F
     first = next(part.arranged for part in parts if part.arranged is not None)
     last = Tuned(first.effort, 0.0)
     for effort in first.structure.efforts():
+        checkpoint()
         tried = [_with_effort(part, effort) for part in parts]
         last = Tuned(effort, recall_of(tried, queries, truth))
         if last.recall >= recall_min:
