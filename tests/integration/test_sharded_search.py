@@ -22,7 +22,7 @@ from isthmus.index.order import order_digest
 from isthmus.index.roster import Roster
 from isthmus.runtime.base.object_store import ObjectStore
 from isthmus.runtime.base.shards import shard_of
-from isthmus.v1 import common_pb2, filter_pb2, gateway_service_pb2
+from isthmus.v1 import common_pb2, erasing_pb2, filter_pb2, gateway_service_pb2
 from tests.integration.gateway_calls import create, image_item, refusal, request, search, spaced, text_item, upsert
 from tests.integration.sharded_mesh import SPACE, ShardedMesh, eventually, sharded_mesh
 from tests.unit.gateway.mesh import png
@@ -225,6 +225,12 @@ async def test_two_groups_answer_as_one(tmp_path: Path) -> None:
                 ]
                 assert _comparable(split) == _comparable(one)
                 assert len(split.results) == 15
+        erasing = gateway_service_pb2.EraseItemsRequest(collection="things", ids=["i60"], request_id="erase")
+        erased = await mesh.sharded.stub.EraseItems(erasing, timeout=60)
+        assert (erased.deleted_count, list(erased.gaps)) == (1, [erasing_pb2.ERASURE_GAP_BACKUPS])
+        mesh.shards[1].__exit__()
+        erased = await mesh.sharded.stub.EraseItems(erasing, timeout=60)
+        assert erasing_pb2.ERASURE_GAP_SEARCHER_FILES in erased.gaps
     assert len(sources) >= 3  # none needed, estimated, fitted
     assert pages > 35
     assert seen_partial_top > 5

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -111,18 +112,15 @@ def catch_up(snapshot: Snapshot, view: EventView, *, is_shadow: bool = False) ->
         return load_snapshot(snapshot.name, snapshot.settings, view, shard=snapshot.shard)
     # Oldest first, and a dict keeps the last value of a key: the newest event of each id.
     newest = dict(zip(events["id"].to_pylist(), range(events.num_rows), strict=True))
-    ids = list(newest)
+    ids, revision = list(newest), int(events["revision"].to_numpy().max(initial=snapshot.revision))
+    if news.heads is not None:
+        # Deletions may have been folded away, so what is gone shows by its absence.
+        held = [*snapshot.segments.values(), *(known.parts for known in snapshot.guests.values())]
+        ids += _absent(itertools.chain.from_iterable(held), news.heads.item_rows)
+        revision = news.heads.revision
     segments = {
         modality: [part.without(part.find(ids)) for part in parts] for modality, parts in snapshot.segments.items()
     }
-    revision = int(events["revision"].to_numpy().max(initial=snapshot.revision))
-    if news.heads is not None:
-        # Deletions may have been folded away, so what is gone shows by its absence.
-        revision = news.heads.revision
-        segments = {
-            modality: [part.without(_not_among(part, news.heads.item_rows)) for part in parts]
-            for modality, parts in segments.items()
-        }
     places = np.sort(np.fromiter(newest.values(), dtype=np.int64, count=len(newest)))
     upserts = events.take(pa.array(places[ops[places] == Op.UPSERT]))
     own, others = _split(upserts, snapshot.shard)
@@ -244,10 +242,14 @@ def _by_modality(rows: pa.Table) -> Iterator[tuple[Modality, pa.Table]]:
             yield modality, rows.take(pa.array(places))
 
 
-def _not_among(part: LiveSegment, item_rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the live rows of a segment whose items are not among those that lie at `item_rows` in the store."""
-    live = part.live_rows
-    return live[~_in_sorted(part.segment.row_ids[live], item_rows)]
+def _absent(parts: Iterable[LiveSegment], item_rows: NDArray[np.int64]) -> list[str]:
+    """Return the ids of live items that are not among those that lie at `item_rows` in the store."""
+    absent = []
+    for part in parts:
+        live = part.live_rows
+        gone = live[~_in_sorted(part.segment.row_ids[live], item_rows)]
+        absent += [part.segment.id_at(row) for row in gone.tolist()]
+    return absent
 
 
 def _in_sorted(values: NDArray[np.integer], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -29,6 +29,7 @@ from isthmus.index.superseded import SupersededError
 from isthmus.index.table import AppendTable
 from isthmus.runtime.base.errors import DataLossError
 from isthmus.runtime.base.object_store import ObjectStore
+from isthmus.runtime.base.shards import Shard
 from tests.unit.index.support import (
     ONE_SPACE,
     SPACE,
@@ -224,6 +225,25 @@ def test_a_reader_follows_across_a_fold_without_reading_what_it_has(collection: 
     assert later.segments[Modality.IMAGE][0].segment is reader.segments[Modality.IMAGE][0].segment
     collection.upsert(["item-5"], [102])
     collection.check(catch_up(later, collection.table.view()))
+
+
+def test_the_reader_of_a_part_follows_across_a_fold(collection: _Collection) -> None:
+    """What it knows of other parts, for the calibration of the whole, goes with them too."""
+    ids = [f"item-{n}" for n in range(40)]
+    collection.upsert(ids, list(range(40)))
+    shard = Shard(0, 2)
+    reader = load_snapshot("things", ONE_SPACE, collection.table.view(), shard=shard)
+    collection.delete(ids[::3])
+    collection.upsert(ids[1:5], [100, 101, 102, 103])
+    collection.fold()
+    view = collection.table.view()
+    fresh, later = load_snapshot("things", ONE_SPACE, view, shard=shard), catch_up(reader, view)
+    assert _held(later) == _held(fresh) != _held(reader)
+
+
+def _held(snapshot: Snapshot) -> list[list[str]]:
+    parts = (snapshot.segments[Modality.IMAGE], snapshot.guests[Modality.IMAGE].parts)
+    return [sorted(part.segment.id_at(row) for part in each for row in part.live_rows.tolist()) for each in parts]
 
 
 def test_a_reader_at_an_older_version_reads_on(collection: _Collection) -> None:

@@ -140,6 +140,12 @@ class ShardedSearchStub:
         del request, options
         _refuse("collections are not compared")
 
+    async def ForgetErased(self, request: pb.ForgetErasedRequest, **options: Any) -> pb.ForgetErasedResponse:
+        """Have every part remove its cache files; what they hold is of no matter, so neither is which part it is."""
+        requests = dict.fromkeys(self._scatter.numbers, request)
+        answers = await self._scatter.all("ForgetErased", requests, Hop.of(**options))
+        return pb.ForgetErasedResponse(removed=all(answer.removed for answer in answers.values()))
+
     def ReadItems(self, request: pb.ReadItemsRequest, **options: Any) -> PartReads:
         """Stream the items of all parts as one searcher would."""
         return PartReads(self._scatter, request, Hop.of(**options))
