@@ -71,7 +71,7 @@ def erase(table: EventTable, ids: Sequence[str], *, revision: int, epoch: Writer
         UnavailableError: BACKEND_UNAVAILABLE; other work came between too often.
     """
     for last in range(1 - _TRIES, 1):
-        table.fold(request_ids_count=request_ids_count, least_dead=1)
+        table.fold(request_ids_count=request_ids_count, least_dead=1, erased=revision)
         try:
             table.purge(check=epoch.check, pin=epoch.pin)
         except OSError:

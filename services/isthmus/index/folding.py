@@ -84,7 +84,7 @@ def find_heads(view: TableView, columns: Sequence[str] = _HEAD_COLUMNS) -> tuple
     return heads, rows
 
 
-def fold_table(table: AppendTable, *, request_ids_count: int, least_dead: int) -> int:
+def fold_table(table: AppendTable, *, request_ids_count: int, least_dead: int, erased: int = 0) -> int:
     """Take out every event that does not count any more; see `EventTable.fold`."""
     taken = 0
 
@@ -94,9 +94,10 @@ def fold_table(table: AppendTable, *, request_ids_count: int, least_dead: int) -
         counts = _counting(heads, rows)
         is_fold = rows["op"].to_numpy() == Op.FOLD
         taken = int(np.count_nonzero(~counts & ~is_fold))
-        if taken < max(1, least_dead):
+        known_erased = 0 if heads.fold is None else heads.fold.erased
+        if taken < max(1, least_dead) and erased <= known_erased:
             return None
-        event = _fold_event(heads, rows, counts, request_ids_count)
+        event = _fold_event(heads, rows, counts, request_ids_count, erased=max(erased, known_erased))
         dead = rows[ROW_ADDRESS].to_numpy().astype(np.int64)[~counts]
         return Replacement(dead, events_to_table([event]))
 
@@ -131,7 +132,9 @@ def _counting(heads: EventHeads, rows: pa.Table) -> NDArray[np.bool_]:
     return counts
 
 
-def _fold_event(heads: EventHeads, rows: pa.Table, counts: NDArray[np.bool_], request_ids_count: int) -> Event:
+def _fold_event(
+    heads: EventHeads, rows: pa.Table, counts: NDArray[np.bool_], request_ids_count: int, *, erased: int
+) -> Event:
     answered = np.flatnonzero(pc.greater(pc.binary_length(rows["answer"]), 0).to_numpy())
     known = [] if heads.fold is None else [(folded.answer.revision, folded) for folded in heads.fold.answers]
     told = rows.take(pa.array(answered)).select(("revision", "op", "request_id", "answer")).to_pydict()
@@ -148,5 +151,6 @@ def _fold_event(heads: EventHeads, rows: pa.Table, counts: NDArray[np.bool_], re
         rows=kept.num_rows,
         sums=digest_sums(kept["row_digest"]),
         answers=tuple(gone for _, gone in stays[-request_ids_count:] if gone is not None),
+        erased=erased,
     )
     return Event(revision=heads.revision, op=Op.FOLD, request_id="", id=FOLD_ID, payload=fold.pack())

@@ -52,12 +52,15 @@ class Fold:
         rows: Rows of that revision and below that stayed, itself not counted.
         sums: What their digests add up to, `DIGEST_LANES` numbers.
         answers: Of mutations that are to be remembered and whose first row went, oldest first.
+        erased: Up to this revision items were erased, 0 when none ever was: whoever keeps rows of it or below outside
+            of the table, and misses some in the table, keeps what it may not.
     """
 
     revision: int
     rows: int
     sums: tuple[int, ...]
     answers: tuple[FoldedAnswer, ...]
+    erased: int = 0
 
     def pack(self) -> bytes:
         """Return it as the payload of its event; the revision is the event's own."""
@@ -65,7 +68,7 @@ class Fold:
             [known.answer.revision, known.answer.op, known.request_id, known.answer.to_json().decode()]
             for known in self.answers
         ]
-        data = {"rows": self.rows, "sums": self.sums, "answers": told}
+        data = {"rows": self.rows, "sums": self.sums, "answers": told, "erased": self.erased}
         return zlib.compress(json.dumps(data, separators=(",", ":")).encode())
 
     @classmethod
@@ -81,7 +84,13 @@ class Fold:
                 FoldedAnswer(request_id, Answer.from_json(told.encode(), op=op, revision=number))
                 for number, op, request_id, told in data["answers"]
             )
-            return cls(revision=revision, rows=int(data["rows"]), sums=tuple(data["sums"]), answers=answers)
+            return cls(
+                revision=revision,
+                rows=int(data["rows"]),
+                sums=tuple(data["sums"]),
+                answers=answers,
+                erased=int(data.get("erased", 0)),
+            )
         except (zlib.error, ValueError, KeyError, TypeError) as error:
             msg = "a fold of the table cannot be read"
             raise DataLossError(msg, reason="STORE_DAMAGED") from error

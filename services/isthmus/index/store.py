@@ -162,17 +162,18 @@ class EventTable:
         """Return the events as they are in the store now."""
         return EventView(self._table.view())
 
-    def fold(self, *, request_ids_count: int, least_dead: int) -> int:
+    def fold(self, *, request_ids_count: int, least_dead: int, erased: int = 0) -> int:
         """Take out every event that does not count any more, in one durable commit; may run beside `append`.
 
         Args:
             request_ids_count: Mutations whose answer is kept.
             least_dead: Events that must be gone for it to be worth it.
+            erased: Revision up to which items are erased; above what was said before, it is worth it in any case.
 
         Returns:
             Events that were taken out; 0 when it was not worth it, or a claim came between.
         """
-        return fold_table(self._table, request_ids_count=request_ids_count, least_dead=least_dead)
+        return fold_table(self._table, request_ids_count=request_ids_count, least_dead=least_dead, erased=erased)
 
     def purge(self, *, check: Callable[[], None], pin: str) -> None:
         """Leave no byte of events that were folded; see `AppendTable.purge`."""

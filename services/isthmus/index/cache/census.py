@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from isthmus.index.events import EVENT_SCHEMA, Op, verify_rows
+from isthmus.index.folds import Fold
 from isthmus.index.store import LOAD_COLUMNS, EventView
 from isthmus.index.table import ROW_ID
 
@@ -58,15 +59,19 @@ class Census:
         places = np.minimum(np.searchsorted(self.row_ids, row_ids), len(self.row_ids) - 1)
         return np.where(self.row_ids[places] == row_ids, places, -1)
 
-    def knows(self, items: pa.Table) -> bool:
-        """Return True when each of these items is an event of the table, stored once as it is said here.
+    def knows(self, items: pa.Table, *, fold: Fold | None) -> bool:
+        """Return True when each of these items is an event of the table, stored as it is said here, or was folded away.
 
         Args:
             items: With CENSUS_COLUMNS and row ids.
+            fold: Of the table. What was erased must not be kept, so an item is not known that may have been.
         """
         places = self.find(items[ROW_ID].to_numpy().astype(np.int64))
-        if (places < 0).any():
+        is_there = places >= 0
+        missing = items["revision"].to_numpy()[~is_there]
+        if len(missing) and (fold is None or missing.min() <= fold.erased or missing.max() > fold.revision):
             return False
+        items, places = items.filter(pa.array(is_there)), places[is_there]
         stored = self.rows.take(pa.array(places))
         upserts = pc.equal(stored["op"], Op.UPSERT.value)
         equal = (pc.equal(stored[name], items[name].cast(stored[name].type)) for name in CENSUS_COLUMNS)

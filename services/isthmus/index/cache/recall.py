@@ -3,7 +3,8 @@
 A row of a file counts only where the store has, under the same row id, an upsert of equal id, revision and digest. By
 that digest it was verified when it was read from the store, and the file's checksum says that nothing happened to it
 since. Every other row of the store, the superseded and the deleted ones too, is read and verified as without files:
-which event of an id is the newest is told by columns that only a row's digest proves.
+which event of an id is the newest is told by columns that only a row's digest proves. A row that the store has no more
+because it was folded away (see `folds`) counts no more; where it may have been erased, its file is refused.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def recalled(
         view: The store.
         heads: Which of its rows count.
         saved: From files.
-        refuse: Called with each segment that is of no use: not all its rows are in the store, or none counts that is
-            not in another segment already.
+        refuse: Called with each segment that is of no use: rows of it are others in the store, or were erased, or none
+            counts that is not in another segment already.
 
     Raises:
         DataLossError: STORE_DAMAGED.
@@ -70,12 +71,13 @@ def recalled(
     # The largest first: what was merged into it may still be there too.
     for entry in sorted(saved, key=lambda entry: -entry.segment.rows):
         segment = entry.segment
-        if not census.knows(entry.items):
+        if not census.knows(entry.items, fold=heads.fold):
             refuse(segment)
             continue
         places = census.find(segment.row_ids)
-        known[places] = True
-        part = LiveSegment(segment).without(np.flatnonzero(~counts[places] | taken[places]))
+        is_there = places >= 0  # what was folded away since is dead
+        known[places[is_there]] = True
+        part = LiveSegment(segment).without(np.flatnonzero(~is_there | ~counts[places] | taken[places]))
         if not part.live_count:
             refuse(segment)
             continue

@@ -17,7 +17,7 @@ from isthmus.core.modality import Modality
 from isthmus.index.cache.collection import CollectionCache
 from isthmus.index.events import Op
 from isthmus.index.follower import Follower
-from isthmus.index.store import EventView
+from isthmus.index.store import EventTable, EventView
 from isthmus.runtime.base.errors import DataLossError
 from isthmus.runtime.base.shards import Shard
 from tests.unit.index.cache.saved import IMAGES, TEXTS, Saved, answers, brute_force, change, contents, fill
@@ -90,6 +90,39 @@ def test_what_was_written_since_comes_from_the_store(saved: Saved) -> None:
     first, *_ = found.segments[Modality.IMAGE]
     assert first.segment.rows > IMAGES - 10
     assert first.dead_count > 0
+
+
+def _fold(saved: Saved, *, erased: int = 0) -> None:
+    """Change, delete and fold, in a table that goes on being the writer's."""
+
+    async def write() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            await change(writer, seed=300, ids=("i3", "i900"))
+
+    asyncio.run(write())
+    table = EventTable.open(saved.paths.events(TENANT, saved.entry.uuid), durable=False)
+    assert table.fold(request_ids_count=10, least_dead=1, erased=erased) > 0
+
+
+def test_files_stay_of_use_when_the_store_is_folded(saved: Saved) -> None:
+    """Rows that were superseded after the file was written are gone from the store: they are dead, the others count."""
+    _fold(saved)
+    expected = saved.load().snapshot()
+    found = saved.load(cache=saved.cache).snapshot()
+    assert contents(found) == contents(expected)
+    assert answers(found) == answers(expected) == brute_force(found, contents(found))
+    first, *_ = found.segments[Modality.IMAGE]
+    assert first.segment.rows > IMAGES - 10
+    assert first.dead_count > 0
+    assert len(saved.files) == 1
+
+
+def test_a_file_that_may_hold_what_was_erased_is_removed(saved: Saved) -> None:
+    """A searcher that nobody told of the erasure finds out at its next start."""
+    _fold(saved, erased=saved.load().snapshot().revision)
+    expected = saved.load().snapshot()
+    assert contents(saved.load(cache=saved.cache).snapshot()) == contents(expected)
+    assert not saved.files
 
 
 def test_only_rows_that_no_file_holds_are_read(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
