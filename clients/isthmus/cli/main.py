@@ -9,6 +9,7 @@ from isthmus.cli import (
     align,
     aligners,
     audit,
+    bulk_index,
     collections,
     compare,
     deploy,
@@ -46,6 +47,7 @@ app.command("status")(status.status)
 app.add_typer(collections.app, name="collections")
 app.add_typer(aliases.app, name="aliases")
 app.command("index")(index.index)
+app.command("bulk-index")(bulk_index.bulk_index)
 app.add_typer(items.app, name="items")
 app.command("search")(search.search)
 app.command("embed")(embed.embed)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from isthmus.bulk.ids import source_name, stable_id
 from isthmus.cli.sources.captions import Captions
-from isthmus.cli.sources.ids import source_name, stable_id
 from isthmus.cli.sources.record import Record, Refused, Source, captioned
 from isthmus.client import Limits
 

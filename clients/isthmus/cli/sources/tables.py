@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from isthmus.bulk.ids import source_name, stable_id
 from isthmus.cli.sources.captions import Captions
-from isthmus.cli.sources.ids import source_name, stable_id
 from isthmus.cli.sources.images import Thumbnailer
 from isthmus.cli.sources.record import Record, Refused, Source, SourceError, captioned, text_items
 from isthmus.client import Modality

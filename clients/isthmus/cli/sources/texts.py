@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from isthmus.cli.sources.ids import source_name, stable_id
+from isthmus.bulk.ids import source_name, stable_id
 from isthmus.cli.sources.lines import read_lines
 from isthmus.cli.sources.record import Record, Refused, Source, text_item, text_items
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.bulk.ids import source_name, stable_id
 from isthmus.cli.sources.captions import Captions
-from isthmus.cli.sources.ids import source_name, stable_id
 from isthmus.cli.sources.record import GivenSpace, Record, Source, SourceError, captioned
 from isthmus.client import Item, Modality, SpacedVector
 

@@ -1,0 +1,1 @@
+"""Bulk indexing: sources in blocks, encoders beside the data, files of rows for the index writer."""
