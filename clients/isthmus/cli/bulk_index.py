@@ -155,7 +155,7 @@ def _pool(engine: Engine, address: str | None, *, actors: int, cpus: int, gpus: 
     from isthmus.bulk.plain_pool import PlainPool
     from isthmus.bulk.ray_pool import RayPool
 
-    there = importlib.util.find_spec("ray") is not None and importlib.util.find_spec("ray.data") is not None
+    there = importlib.util.find_spec("ray") is not None  # found, not imported: Ray reads its environment then
     asked = address is not None or actors > 1 or gpus > 0
     if engine is Engine.RAY or (engine is Engine.AUTO and (there or asked)):
         if not there:

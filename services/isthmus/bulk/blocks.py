@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pyarrow import fs
 
@@ -84,6 +84,12 @@ class Block:
     """For each row its files, where rows are made of files."""
     columns: Columns = field(default_factory=Columns)
     """Of a table."""
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` made of a block."""
+        parts = [[Part(**part) for part in row] for row in document["parts"]]
+        return cls(**{**document, "parts": parts, "columns": Columns(**document["columns"])})
 
     def key(self, *salt: str) -> str:
         """Return a name that is this block's alone, the same on every run, made of its content's identity and place."""

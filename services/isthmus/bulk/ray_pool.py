@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class _Actor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         async def stage() -> list[BlockRecord]:
-            return list(await asyncio.gather(*(self._workshop.stage(task) for task in batch["task"])))
+            tasks = map(BlockTask.from_json, batch["task"])
+            return list(await asyncio.gather(*(self._workshop.stage(task) for task in tasks)))
 
         return {"record": [record.to_json() for record in self._call(stage())]}
 
@@ -66,10 +68,11 @@ class RayPool:
         if not tasks:
             return
         with _ray(self) as ray:
-            context = ray.data.DataContext.get_current()
-            context.enable_progress_bars = False
+            ray.data.DataContext.get_current().enable_progress_bars = False  # the command has one
             pieces = max(self.actors, -(-len(tasks) // IN_WORK_COUNT))
-            staged = ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=pieces).map_batches(
+            staged = ray.data.from_items(
+                [{"task": task.to_json()} for task in tasks], override_num_blocks=pieces
+            ).map_batches(
                 _Actor,
                 fn_constructor_args=(workshop,),
                 batch_size=IN_WORK_COUNT,
@@ -104,8 +107,10 @@ def _ray(pool: RayPool) -> Iterator[Any]:
             log_to_driver=False,
             logging_level=logging.WARNING,
             _node_ip_address="127.0.0.1",
+            _temp_dir=scratch,
         )
     try:
         yield ray
     finally:
         ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Final, Protocol, Self
 
 from isthmus.bulk.blocks import Block, Found, RawItem, Refusal
 from isthmus.bulk.encode import EncoderChoice, Encoders
@@ -35,6 +36,16 @@ class BlockTask:
     block: Block
     key: str
     generation: int = 0
+
+    def to_json(self) -> bytes:
+        """Return the task as it travels to a worker."""
+        return json.dumps([self.key, self.generation, asdict(self.block)]).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read what `to_json` wrote."""
+        key, generation, block = json.loads(data)
+        return cls(Block.from_document(block), key, generation)
 
 
 @dataclass(slots=True, kw_only=True)
