@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.bench import (
     aligning,
     batch_search,
+    bulk_index,
     cached,
     embedding,
     few_labels,
@@ -33,6 +34,7 @@ BENCHES: dict[str, Callable[[str], list[Figure]]] = {
     "cached": cached.measure,
     "searching": searching.measure,
     "batch_search": batch_search.measure,
+    "bulk_index": bulk_index.measure,
     "filtering": filtering.measure,
     "gap_report": gap_report.measure,
     "aligning": aligning.measure,

@@ -48,7 +48,7 @@ def tar_blocks(location: str, *, stem: str, identity: str, rows: int) -> Iterato
     """Cut a shard into blocks; only its headers are read.
 
     Raises:
-        SourceError: it is no tar file, or is compressed: a shard is read in pieces.
+        SourceError: it is no tar file, is cut short, or is compressed: a shard is read in pieces.
     """
     system, path = open_store(location)
     samples: dict[str, list[Part]] = {}
@@ -58,8 +58,12 @@ def tar_blocks(location: str, *, stem: str, identity: str, rows: int) -> Iterato
                 part = _part(member, path) if member.isreg() else None
                 if part is not None:
                     samples.setdefault(part.name, []).append(part)
+            # A header that makes no sense ends a tar file without a word: only two blocks of zeros are its end.
+            if file.read_at(tarfile.BLOCKSIZE, tar.offset) != bytes(tarfile.BLOCKSIZE):
+                msg = "the end is missing"
+                raise tarfile.ReadError(msg)
     except (OSError, tarfile.TarError) as error:
-        msg = f"{location} cannot be read as an uncompressed tar file"
+        msg = f"{location} cannot be read as a whole, uncompressed tar file"
         raise SourceError(msg) from error
     found = list(samples.values())
     for first in range(0, len(found), rows):

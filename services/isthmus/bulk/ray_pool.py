@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import secrets
-import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,9 +71,8 @@ class RayPool:
         with _ray(self) as ray:
             ray.data.DataContext.get_current().enable_progress_bars = False  # the command has one
             pieces = max(self.actors, -(-len(tasks) // IN_WORK_COUNT))
-            staged = ray.data.from_items(
-                [{"task": task.to_json()} for task in tasks], override_num_blocks=pieces
-            ).map_batches(
+            rows = [{"task": task.to_json()} for task in tasks]
+            staged = ray.data.from_items(rows, override_num_blocks=pieces).map_batches(
                 _Actor,
                 fn_constructor_args=(workshop,),
                 batch_size=IN_WORK_COUNT,
@@ -96,21 +96,23 @@ def _ray(pool: RayPool) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    if pool.address is not None:
-        ray.init(address=pool.address, log_to_driver=False, logging_level=logging.WARNING)
-    else:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            num_cpus=max(os.cpu_count() or 1, int(pool.actors * pool.num_cpus) + 1),
-            object_store_memory=_OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=scratch,
-        )
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    importlib.import_module("ray.data")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="isthmus-ray-", ignore_cleanup_errors=True) as scratch:
+        if pool.address is not None:
+            ray.init(address=pool.address, log_to_driver=False, logging_level=logging.WARNING)
+        else:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=max(os.cpu_count() or 1, int(pool.actors * pool.num_cpus) + 1),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=scratch,
+            )
+        try:
+            yield ray
+        finally:
+            ray.shutdown()

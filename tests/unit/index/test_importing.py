@@ -182,6 +182,7 @@ async def test_limits_of_an_import_are_kept(tmp_path: Path, monkeypatch: pytest.
         over = _lay(tmp_path, pack_rows(_rows(IMPORT_FILE_MAX_ROWS + 1)), name="over")
     with pytest.raises(ValueError, match="4096 at most"):
         pack_rows(_rows(IMPORT_FILE_MAX_ROWS + 1))
+    small = _lay(tmp_path, pack_rows(_rows(1)), name="small")
     large = tmp_path / "import" / TENANT / "job" / "large.arrow"
     with large.open("wb") as file:
         file.truncate(IMPORT_FILE_MAX_BYTES + 1)
@@ -194,11 +195,11 @@ async def test_limits_of_an_import_are_kept(tmp_path: Path, monkeypatch: pytest.
             str(IMPORT_FILE_MAX_ROWS),
             str(IMPORT_FILE_MAX_BYTES),
         ]
-        many = [full] * IMPORT_FILES_MAX_COUNT
+        many = [small] * IMPORT_FILES_MAX_COUNT
         done = await writer.import_files(TENANT, "things", folder="job", files=many, request_id=request_id())
         assert len(done.stored) == IMPORT_FILES_MAX_COUNT
         with pytest.raises(IsthmusError) as refused:
-            await writer.import_files(TENANT, "things", folder="job", files=[*many, full], request_id=request_id())
+            await writer.import_files(TENANT, "things", folder="job", files=[*many, small], request_id=request_id())
         assert (refused.value.reason, refused.value.metadata["limit"]) == ("BATCH_TOO_LARGE", "16")
 
 
