@@ -48,6 +48,7 @@ def measure(address: str) -> list[Figure]:
             text_space=_SPACE,
             image_dimension=DIMENSION,
             text_dimension=DIMENSION,
+            index="flat_float32",  # as FAISS alone
         )
         client.upsert(_COLLECTION, _items(rng, alone))
         vectors = _unit(rng.standard_normal((QUERIES, DIMENSION), dtype=np.float32))

@@ -1,23 +1,20 @@
 """The keyword channel of a search: text items that hold words asked for, ordered by BM25, beside the vectors' answers.
 
 Its scores are made comparable with those of vectors by the same idea: how surprising is a score among best impostors?
-Under the independence that BM25 stands on, its score is the log of how much likelier a relevant text is to hold these
-words than another one, so by chance one of N texts scores above s with probability exp(-s), and the best of them has a
-Gumbel distribution: mean ln N + 0.577, standard deviation pi / sqrt 6. These are the channel's location and scale; from
-there on a score goes the way of a text's cosine, by slope, intercept and tail of the curve of (query modality, text).
-All of it rises with BM25, so the order inside the channel stays. (A reconstruction: docs/adr/0034)
+Their location and scale are those of `WordScores`; from there on a score goes the way of a text's cosine, by slope,
+intercept and tail of the curve of (query modality, text). All of it rises with BM25, so the order inside the channel
+stays. (docs/adr/0034)
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.core.calibration import Calibration, ScoreCurve
+from isthmus.core.calibration import Calibration, ScoreCurve, WordScores
 from isthmus.core.modality import Modality
 from isthmus.core.words import terms
 from isthmus.index.keywords import bm25
@@ -31,9 +28,6 @@ from isthmus.runtime.base.filters import Filter
 from isthmus.runtime.base.limits import KEYWORDS_MAX_COUNT
 
 __all__ = ["KeywordChannel"]
-
-_GUMBEL_MEAN: Final = 0.5772156649015329
-_GUMBEL_SCALE: Final = math.pi / math.sqrt(6)
 
 
 class KeywordChannel:
@@ -64,7 +58,9 @@ class KeywordChannel:
             metadata = {"field": "keywords", "limit": str(KEYWORDS_MAX_COUNT), "size": str(len(asked))}
             raise ResourceExhaustedError(msg, reason="LIMIT_EXCEEDED", metadata=metadata)
         every = snapshot.segments[Modality.TEXT]
-        posted, self._texts = bm25([(part.segment.keywords, part.live) for part in every], sorted(asked))
+        posted, texts = bm25([(part.segment.keywords, part.live) for part in every], sorted(asked))
+        # Before anything is left out: a score says the same whatever the answers are narrowed to.
+        self._impostors = WordScores.of(np.concatenate([scores for _, scores in posted] or [np.empty(0)]), texts)
         self._parts = tuple(parts)
         self._posted = []
         for part, (rows, scores) in zip(parts, posted, strict=True):
@@ -136,8 +132,7 @@ class KeywordChannel:
     def _calibrated(
         self, scores: NDArray[np.float64], curves: Sequence[tuple[float, ScoreCurve]]
     ) -> NDArray[np.float64]:
-        location = math.log(max(1, self._texts)) + _GUMBEL_MEAN
-        z = (scores - location) / _GUMBEL_SCALE
+        z = self._impostors.z(scores)
         if not curves:
             return z
         calibrated = np.zeros(len(scores))

@@ -8,6 +8,7 @@ from isthmus.core.calibration.fit import FIT_LIMIT, fit_calibration
 from isthmus.core.calibration.pair_curve import EVEN_PRIOR, PairCurve, fit_pair_curve
 from isthmus.core.calibration.reliability import Reliability, answer_reliability, reliability
 from isthmus.core.calibration.thresholds import FALSE_ACCEPT_RATES, AcceptThresholds, Impostor
+from isthmus.core.calibration.word_scores import WordScores
 
 __all__ = [
     "EVEN_PRIOR",
@@ -22,6 +23,7 @@ __all__ = [
     "PairCurve",
     "Reliability",
     "ScoreCurve",
+    "WordScores",
     "answer_reliability",
     "calibration_sample",
     "estimate_calibration",
