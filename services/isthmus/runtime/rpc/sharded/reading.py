@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -15,7 +15,7 @@ from isthmus.runtime.rpc import status
 from isthmus.runtime.rpc.sharded.scatter import Hop, Scatter, disagreement
 from isthmus.v1 import common_pb2, index_search_service_pb2
 
-__all__ = ["PartReads", "merged_collection"]
+__all__ = ["PartReads", "merged_collection", "one_name"]
 
 _Message = index_search_service_pb2.ReadItemsResponse
 
@@ -25,12 +25,26 @@ _BATCH_MAX_BYTES: Final = 4 * 1024 * 1024
 _MODALITIES: Final = (common_pb2.MODALITY_IMAGE, common_pb2.MODALITY_TEXT)
 
 
+def one_name(names: Iterable[str]) -> str:
+    """Return the name of the collection that every part answered from, where an alias was asked for too.
+
+    Raises:
+        UnavailableError: SHARDS_DISAGREE; the alias is being pointed at another one.
+    """
+    found = set(names)
+    if len(found) > 1:
+        msg = "the parts do not agree yet which collection the alias means"
+        raise disagreement(msg)
+    return found.pop()
+
+
 def merged_collection(parts: Sequence[common_pb2.Collection]) -> common_pb2.Collection:
     """Return the collection whose parts these are: their items together, at the revision that all have reached.
 
     Raises:
         UnavailableError: SHARDS_DISAGREE; they are at different aligners.
     """
+    one_name(part.name for part in parts)
     if len({part.aligner for part in parts}) > 1:
         msg = "the parts of the collection are at different aligners"
         raise disagreement(msg)

@@ -12,7 +12,7 @@ from isthmus.runtime.base.errors import FailedPreconditionError, IsthmusError, R
 from isthmus.runtime.base.limits import INTERNAL_RECEIVE_MAX_BYTES, LABELS_MAX_COUNT, UPSERT_MAX_COUNT
 from isthmus.runtime.base.names import check_count
 from isthmus.runtime.base.shards import SHARDS_MAX_COUNT, shard_of
-from isthmus.runtime.rpc.sharded.reading import PartReads, merged_collection
+from isthmus.runtime.rpc.sharded.reading import PartReads, merged_collection, one_name
 from isthmus.runtime.rpc.sharded.scatter import Hop, Scatter
 from isthmus.runtime.rpc.sharded.searching import search_parts
 from isthmus.v1 import index_search_service_pb2 as pb
@@ -83,6 +83,7 @@ class ShardedSearchStub:
         response = pb.IndexSearchServiceGetItemsResponse(
             items=[found[item_id] for item_id in request.ids if item_id in found],
             revision=min(answer.revision for answer in answers.values()),
+            collection=one_name(answer.collection for answer in answers.values()),
         )
         _check_size(response.ByteSize())
         return response
