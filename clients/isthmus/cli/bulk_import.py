@@ -13,7 +13,6 @@ from isthmus.client import (
     DeadlineExceededError,
     ImportedFile,
     ImportFile,
-    IsthmusError,
     ResourceExhaustedError,
     UnavailableError,
 )
@@ -113,7 +112,7 @@ def _patient(call: Callable[[], T]) -> T:
     return call()
 
 
-def _refused(reason: str, message: str) -> CommandError | IsthmusError:
+def _refused(reason: str, message: str) -> CommandError:
     hint = ""
     if reason in {"IMPORT_FILE_NOT_FOUND", "IMPORT_DISABLED"}:
         hint = (

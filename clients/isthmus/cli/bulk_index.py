@@ -20,7 +20,7 @@ from isthmus.cli.failures import CommandError, UsageError, complain, missing_ext
 from isthmus.cli.options import Address, CollectionName, Json, connect
 from isthmus.cli.output import facts, note, print_json, print_table, table
 from isthmus.cli.progress import count_bar
-from isthmus.client import AlreadyExistsError, Client, Collection, NotFoundError
+from isthmus.client import AlreadyExistsError, Client, Collection, IsthmusError, NotFoundError
 
 if TYPE_CHECKING:
     from isthmus.bulk.job import BulkSummary
@@ -183,7 +183,7 @@ def _usable() -> Iterator[None]:
         raise missing_extra(
             error, extra="ray" if (error.name or "").startswith("ray") else "serve", what="this"
         ) from error
-    except (CommandError, typer.Exit):
+    except (CommandError, IsthmusError, typer.Exit):
         raise
     except OSError as error:
         message = f"{error.filename or 'the staging folder'}: {error.strerror or error}"
@@ -195,13 +195,13 @@ def _usable() -> Iterator[None]:
 def _as_command_error(error: Exception) -> Exception:
     from isthmus.bulk.blocks import SourceError
     from isthmus.bulk.staging import StagingBusyError
-    from isthmus.runtime.base.errors import IsthmusError
+    from isthmus.runtime.base.errors import IsthmusError as DomainError
 
     if isinstance(error, SourceError):
         return CommandError(str(error), reason="UNREADABLE_SOURCE")
     if isinstance(error, StagingBusyError):
         return CommandError("the same command is running already", reason="JOB_RUNNING")
-    if isinstance(error, IsthmusError):
+    if isinstance(error, DomainError):
         hint = "name the mesh's encoders: --encoder, or --image-encoder and --text-encoder"
         return CommandError(str(error), reason=error.reason, hint=hint if error.reason == "SPACE_MISMATCH" else "")
     if isinstance(error, (ValueError, RuntimeError)) or type(error).__module__.partition(".")[0] == "ray":
