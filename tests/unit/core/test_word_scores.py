@@ -21,13 +21,17 @@ def _exponential(scale: float, *, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_the_tail_of_the_scores_gives_the_distribution_of_the_best(scale: float) -> None:
-    """Exponential scores: mode scale ln N, and scale; the best of 300 such draws have z of mean 0 and deviation 1."""
-    found = [WordScores.of(_exponential(scale, seed=seed), TEXTS) for seed in range(300)]
-    assert np.mean([each.mode for each in found]) == pytest.approx(scale * math.log(TEXTS), rel=0.05)  # within 1 %
-    assert np.mean([each.scale for each in found]) == pytest.approx(scale, rel=0.15)  # within 7 %, for 1 is the least
+    """Exponential scores: mode scale ln N, and scale; the best of 100 such draws have z of mean 0 and deviation 1."""
+    found = [WordScores.of(_exponential(scale, seed=seed), TEXTS) for seed in range(100)]
+    assert np.mean([each.mode for each in found]) == pytest.approx(
+        scale * math.log(TEXTS), rel=0.05
+    )  # 1.02 and 1.00 of it
+    assert np.mean([each.scale for each in found]) == pytest.approx(
+        scale, rel=0.15
+    )  # 1.05 and 1.01 of it, for 1 is the least
     best = [float(each.z(_exponential(scale, seed=seed).max(keepdims=True))[0]) for seed, each in enumerate(found)]
-    assert abs(np.mean(best)) < 0.2  # 0.01 and -0.06
-    assert 0.7 < np.std(best) < 1.3  # 0.93 and 0.95
+    assert abs(np.mean(best)) < 0.2  # -0.08 and 0.09
+    assert 0.7 < np.std(best) < 1.3  # 0.96 and 1.03
 
 
 def test_what_matches_is_no_impostor() -> None:
