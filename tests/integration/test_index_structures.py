@@ -111,7 +111,7 @@ async def test_a_large_collection_gets_structures_and_keeps_what_it_could(lands:
     """
     async with (
         running_writer(tmp_path / "store") as writer,
-        running_searcher(tmp_path / "store", **SMALL, cache_dir=tmp_path / "cache") as searcher,
+        running_searcher(tmp_path / "store", **SMALL, cache_dir=tmp_path / "cache", cache_rest_s=0.0) as searcher,
     ):
         await _fill(writer, lands)
 
@@ -147,6 +147,9 @@ async def test_a_large_collection_gets_structures_and_keeps_what_it_could(lands:
         assert _ids(after)[0][0] == "late"
         assert not set(_ids(after)[0]) & set(gone)
         assert (await _report(searcher)).state is StructureState.READY
+        before = await _search(searcher, lands.questions, exact=True)
+    async with running_searcher(tmp_path / "store", cache_dir=tmp_path / "cache") as searcher:
+        assert _ids(await _search(searcher, lands.questions, min_revision=late.revision)) == _ids(before)
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -12,7 +12,7 @@ from isthmus.index.structures.coarse import ROWS_PER_LIST, Coarse, list_count_fo
 from isthmus.index.structures.flat_codes import FlatCodes, trained_codes
 from isthmus.index.structures.flat_float32 import FlatFloat32
 from isthmus.index.structures.hnsw import LINK_BYTES, Hnsw
-from isthmus.index.structures.inverted import Inverted, TrainedLists, pq_bytes
+from isthmus.index.structures.inverted import NUMBER_BYTES, Inverted, TrainedLists, pq_bytes
 from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = ["Trained", "build", "estimated_bytes", "train", "training_rows"]
@@ -106,9 +106,9 @@ def estimated_bytes(kind: Kind, rows: int, dimension: int) -> int:
         Kind.FLAT_FLOAT32: 0,
         Kind.FLAT_FLOAT16: 2 * dimension,
         Kind.FLAT_SQ8: dimension,
-        Kind.IVF_SQ8: dimension + 8,
+        Kind.IVF_SQ8: dimension + NUMBER_BYTES,
         Kind.HNSW: 2 * dimension + LINK_BYTES,
-        Kind.IVF_PQ: pq_bytes(dimension) + 8,
+        Kind.IVF_PQ: pq_bytes(dimension) + NUMBER_BYTES,
     }
     return rows * per_row[kind]
 

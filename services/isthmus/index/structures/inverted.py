@@ -16,7 +16,7 @@ from isthmus.index.structures.base import SHORTLIST_MIN_COUNT, Effort, Floats, S
 from isthmus.index.structures.coarse import Coarse
 from isthmus.runtime.base.structure_kinds import Kind
 
-__all__ = ["Inverted", "TrainedLists", "pq_bytes"]
+__all__ = ["NUMBER_BYTES", "Inverted", "TrainedLists", "pq_bytes"]
 
 _faiss: Any = faiss  # its type stubs know the C++ signatures, not what its Python wrappers add
 
@@ -32,6 +32,10 @@ _RESCORED_WORK: Final = 4.0
 """Vectors in a list that take as long as scoring one exactly, which lies anywhere."""
 _SELECTED_WORK: Final = 2.0
 """Vectors scored alone that take as long as a code that passed a selector."""
+_SPREAD_MAX: Final = 1.5
+"""So many times as many lists as without regard to what is asked, and a filter has taken away what a query looks at."""
+NUMBER_BYTES: Final = 8 + 2
+"""Of a vector: its row in FAISS, its list here."""
 _ADD_ROWS: Final = 8_192
 
 
@@ -111,35 +115,55 @@ class Inverted(Structure):
         self._trained = trained
         self._coarse = trained.coarse
         self._index = trained.empty_index()
+        assigned = []
         for start in range(0, self.rows, _ADD_ROWS):
             checkpoint()
             part = vectors[start : start + _ADD_ROWS]
             lists, rows = self._coarse.assign(part), _padded(part, self.kind)
             numbers = np.arange(start, start + len(part), dtype=np.int64)
             self._index.add_core(len(part), *map(_faiss.swig_ptr, (rows, numbers, lists)))
+            assigned.append(lists.astype(np.int16))
+        self._list_of = np.concatenate(assigned)
 
     @property
     def nbytes(self) -> int:
-        """Its codes and row numbers."""
-        return int(self.rows * (self._index.code_size + 8))
+        """Its codes, row numbers and the list of each row."""
+        return int(self.rows * (self._index.code_size + NUMBER_BYTES))
 
     def candidates(
         self, queries: Floats, count: int, *, probes: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
         """Return the rows that seem best of those in the lists whose routes are."""
         count, probes = min(count, self.rows), min(max(probes, 1), self._coarse.count)
-        lists = self._coarse.probe(queries, probes)
+        lists = self._coarse.probe(queries, probes) if allowed is None else self._lists_with(queries, probes, allowed)
         shared = np.zeros(lists.shape, dtype=np.float32)
         if self.kind is Kind.IVF_PQ:
             # A code says how a vector differs from its list's centroid; what a query has in common with that is added.
-            shared = np.einsum("nd,npd->np", queries, self._coarse.centroids[lists], dtype=np.float32)
+            shared = np.einsum("nd,npd->np", queries, self._coarse.centroids[np.maximum(lists, 0)], dtype=np.float32)
         asked = _padded(queries, self.kind)
         scores, rows = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         selector = None if allowed is None else selector_of(allowed)
-        params = _faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        params = _faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1])
         pointers = [_faiss.swig_ptr(array) for array in (asked, lists, shared, scores, rows)]
         self._index.search_preassigned_c(len(asked), pointers[0], count, *pointers[1:], False, params)
         return rows
+
+    def _lists_with(self, queries: Floats, probes: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return lists that together hold as many allowed rows as `probes` lists do on average; -1 beyond, (n, p).
+
+        A filter need not be independent of what is asked. Where it leaves much of what a query would look at, fewer
+        lists do; where it takes that away, what is left lies at the edge of many lists, and the query gets none.
+        """
+        counts = np.bincount(self._list_of[allowed], minlength=self._coarse.count)
+        wanted = probes * float(counts.mean())
+        lists = self._coarse.probe(queries, self._coarse.count)
+        held = counts[lists]
+        looked = (np.cumsum(held, axis=1) - held < wanted) & (held > 0)
+        looked &= lists >= 0
+        reached = np.argmax(np.cumsum(looked, axis=1), axis=1) + 1
+        looked[reached > _SPREAD_MAX * probes] = False
+        width = int(reached.max())
+        return np.ascontiguousarray(np.where(looked, lists, -1)[:, :width])
 
     def filtered_work(self, probes: int, share: float) -> float:
         """What is left of the lists that are looked into."""

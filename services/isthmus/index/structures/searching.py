@@ -30,6 +30,12 @@ class _Depth:
 
 
 _DEPTHS: Final = (_Depth(64, 1, 1), _Depth(256, 2, 4), _Depth(1_280, 4, 16))
+_CALL_WORK: Final = 2_500.0
+"""Vectors scored one after the other, as they lie, that take as long as all else that a filtered query does."""
+_RESCORED_WORK: Final = 20.0
+"""So many that take as long as a candidate, which lies anywhere."""
+_FILTERED_MAX_SHARE: Final = 0.9
+"""Share of the rows above which a structure is asked whatever is left, as after some deletes."""
 DEPTH_MAX_COUNT: Final = _DEPTHS[-1].count
 """Answers beyond which all vectors are asked."""
 
@@ -83,11 +89,15 @@ class Arranged:
         shortlist = self.effort.shortlist * depth.shortlist
         if left < rows:
             probes = int(np.ceil(probes * rows / left))
-            if self.structure.filtered_work(probes, left / rows) + shortlist >= left:
+            work = self.structure.filtered_work(probes, left / rows) + _RESCORED_WORK * shortlist + _CALL_WORK
+            # Codes of nearly all rows are fewer bytes than their vectors, which may not be in memory at all.
+            if work >= left and left < _FILTERED_MAX_SHARE * rows:
                 return None
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         found = self.structure.candidates(queries, shortlist, probes=probes, allowed=allowed)
-        return _scored(vectors, queries, found, min(count, left), allowed)
+        # A walk ends after so many steps, wherever the allowed rows are: too few of them, and it walked elsewhere.
+        least = shortlist // 2 if self.structure.needs_probes_of_depth and left < rows else 0
+        return _scored(vectors, queries, found, min(count, left), allowed, least=min(least, left))
 
     def with_effort(self, effort: Effort) -> Arranged:
         """Return the same structure, searched otherwise."""
@@ -95,15 +105,21 @@ class Arranged:
 
 
 def _scored(
-    vectors: Floats, queries: Floats, found: NDArray[np.int64], count: int, allowed: NDArray[np.bool_] | None
+    vectors: Floats,
+    queries: Floats,
+    found: NDArray[np.int64],
+    count: int,
+    allowed: NDArray[np.bool_] | None,
+    *,
+    least: int,
 ) -> flat.Found:
-    """Score candidates exactly; a query that has too few of them is asked of all vectors."""
+    """Score candidates exactly; a query that has less than `least`, or too few, is asked of all vectors."""
     is_there = found >= 0
     scores = flat.inner_products(queries, vectors, np.where(is_there, found, 0))
     scores[~is_there] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
-    short = np.flatnonzero(is_there.sum(axis=1) < count)
+    short = np.flatnonzero(is_there.sum(axis=1) < max(count, least))
     if not len(short):
         return scores, rows
     among = None if allowed is None else np.flatnonzero(allowed)
