@@ -98,7 +98,7 @@ class TestEveryKind:
     def test_filters_keep_recall(
         self, kind: Kind, share: float, batch: int, lands: TwoLands, arranged: dict[Kind, Arranged]
     ) -> None:
-        """Most of the rows, half, a hundredth, six: as many answers as are wanted or left, .95 of them the true ones."""
+        """Most of the rows, half, a hundredth, six: as many answers as are wanted or left, .95 of them true."""
         allowed = np.random.default_rng(1).random(ROWS) < share
         queries = lands.questions[:batch] if batch > 1 else lands.questions[:40]
         found = [
