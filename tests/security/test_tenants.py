@@ -81,6 +81,8 @@ def _requests(collection: str) -> dict[str, Message]:
             files=[importing_pb2.ImportFile(name="block", digest=bytes(32))],
             request_id="r8",
         ),
+        "BackupCollection": pb.BackupCollectionRequest(collection=collection),
+        "RestoreCollection": pb.RestoreCollectionRequest(collection=collection, request_id="r9"),
         "SetAlias": pb.SetAliasRequest(alias="mine", collection=collection, request_id="r8"),
         "ListPromotions": pb.ListPromotionsRequest(collection=collection),
     }
@@ -121,7 +123,9 @@ async def test_anothers_collection_is_answered_like_one_that_is_not_there(mesh: 
             absent = _requests(ABSENT)[method].SerializeToString()
             nothing = await any_call(channel, f"{SERVICE}/{method}", absent, key=KEYS["rival"])
             assert theirs.shown == nothing.shown, method
-            assert (theirs.code, theirs.messages) == ("NOT_FOUND", ()), method
+            # A restore makes what is absent: it is refused for what it lacks, a backup, before anybody looks.
+            code = "INVALID_ARGUMENT" if method == "RestoreCollection" else "NOT_FOUND"
+            assert (theirs.code, theirs.messages) == (code, ()), method
             assert b"secret" not in theirs.trailers
         listed = await any_call(channel, f"{SERVICE}/ListCollections", key=KEYS["rival"])
         assert not pb.ListCollectionsResponse.FromString(listed.messages[0]).collections

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from isthmus.cli import backups
 from isthmus.cli.failures import reporting
 from isthmus.cli.options import Address, Json, connect
 from isthmus.cli.output import facts, note, percent, print_json, print_table, table
@@ -15,7 +16,7 @@ from isthmus.client import Collection, GuardLimits, IndexKind, Structure
 
 __all__ = ["app", "show_collection"]
 
-app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True)
+app = typer.Typer(help="List, show, create, delete, back up and restore collections.", no_args_is_help=True)
 
 _FIGURES: Final = ("images", "texts", "revision")
 _MEBIBYTE: Final = 1 << 20
@@ -123,6 +124,10 @@ def delete(name: _Name, address: Address = None, json: Json = False) -> None:
             print_json({"deleted": name})
         else:
             note(f"collection {name} is deleted")
+
+
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
 
 
 def show_collection(collection: Collection, *, as_json: bool) -> None:

@@ -19,10 +19,14 @@ _USAGE: Final = 2
 
 _UNREACHABLE_HINT: Final = "start a mesh with `isthmus up`, or name a running one with --address or ISTHMUS_ADDRESS"
 _HINTS: Final[Mapping[str, str]] = {
+    "ALIAS_NOT_FOUND": "`isthmus aliases list` shows what there is",
+    "ALIAS_REFUSED": "fill the new collection first; --override-reason WHY switches all the same",
     "ALIGNER_NOT_FOUND": "`isthmus align list` shows what there is",
     "ALIGNER_SPACES_MISMATCH": "`isthmus align list` shows which spaces each aligner accepts; "
     "`isthmus train aligner` makes one for two encoders",
+    "BACKUP_DAMAGED": "nothing was written; take another copy of it, or an earlier backup",
     "COLLECTION_EXISTS": "`isthmus collections delete NAME` removes it",
+    "COLLECTION_HAS_ALIAS": "`isthmus aliases set ALIAS OTHER` points it elsewhere",
     "COLLECTION_NOT_FOUND": "`isthmus collections list` shows what there is; `isthmus index` makes one",
     "DEADLINE_EXCEEDED": "the mesh may be busy: `isthmus status` shows whether everything answers",
     "GUARD_BROKEN": "`isthmus align show ALIGNER` has every figure; --override REASON promotes it all the same",

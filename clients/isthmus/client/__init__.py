@@ -17,6 +17,7 @@ from isthmus.client.aligners.results import (
     ShadowState,
 )
 from isthmus.client.async_client import AsyncClient
+from isthmus.client.backups.results import Backup, RestoreResult
 from isthmus.client.client import Client
 from isthmus.client.collections.results import Collection, IndexKind, Structure, StructureState
 from isthmus.client.config import DEFAULT_ADDRESS, ClientConfig, Limits, Resume, Timeouts, Tls
@@ -96,6 +97,7 @@ __all__ = [
     "AttributeValue",
     "AuditSummary",
     "AuditedPair",
+    "Backup",
     "BatchSearchResult",
     "CacheStatus",
     "Calibration",
@@ -162,6 +164,7 @@ __all__ = [
     "RecallAt",
     "RefitProposal",
     "ResourceExhaustedError",
+    "RestoreResult",
     "Resume",
     "SearchResult",
     "ShadowReport",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isthmus.client.aliases.aio import AsyncAliasCalls
 from isthmus.client.aligners.aio import AsyncAlignerCalls
+from isthmus.client.backups.aio import AsyncBackupCalls
 from isthmus.client.collections.aio import AsyncCollectionCalls
 from isthmus.client.embed.aio import AsyncEmbedCalls
 from isthmus.client.importing.aio import AsyncImportCalls
@@ -24,6 +25,7 @@ class AsyncClient(
     AsyncSearchCalls,
     AsyncCollectionCalls,
     AsyncAliasCalls,
+    AsyncBackupCalls,
     AsyncJudgingCalls,
     AsyncMatchingCalls,
     AsyncAlignerCalls,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isthmus.client.aliases.sync import AliasCalls
 from isthmus.client.aligners.sync import AlignerCalls
+from isthmus.client.backups.sync import BackupCalls
 from isthmus.client.collections.sync import CollectionCalls
 from isthmus.client.embed.sync import EmbedCalls
 from isthmus.client.importing.sync import ImportCalls
@@ -24,6 +25,7 @@ class Client(
     SearchCalls,
     CollectionCalls,
     AliasCalls,
+    BackupCalls,
     JudgingCalls,
     MatchingCalls,
     AlignerCalls,

@@ -45,6 +45,8 @@ ACCESS: Final[Mapping[str, Role | None]] = MappingProxyType(
         f"{_GATEWAY}/ImportFiles": Role.ADMIN,
         f"{_GATEWAY}/CreateCollection": Role.ADMIN,
         f"{_GATEWAY}/DeleteCollection": Role.ADMIN,
+        f"{_GATEWAY}/BackupCollection": Role.ADMIN,
+        f"{_GATEWAY}/RestoreCollection": Role.ADMIN,
         f"{_GATEWAY}/SetAlias": Role.ADMIN,
         f"{_GATEWAY}/DeleteAlias": Role.ADMIN,
         f"{_GATEWAY}/VerifyAligner": Role.WRITER,

@@ -14,6 +14,7 @@ from isthmus.gateway.access import KeyedDoor
 from isthmus.gateway.alias_calls import AliasCalls
 from isthmus.gateway.aligner_calls import AlignerCalls
 from isthmus.gateway.assembly import Gateway
+from isthmus.gateway.backup_calls import BackupCalls
 from isthmus.gateway.batch_calls import BatchCalls
 from isthmus.gateway.collections import NewCollection, SpaceChoice
 from isthmus.gateway.config import GatewayConfig
@@ -69,6 +70,7 @@ def _micros_since(started_s: float) -> int:
 class GatewayServicer(
     AlignerCalls,
     AliasCalls,
+    BackupCalls,
     BatchCalls,
     JudgingCalls,
     MatchingCalls,

@@ -22,7 +22,7 @@ from isthmus.index.group_plan import GroupPlan, plan_group
 from isthmus.index.history import PromotionHistory, read_history
 from isthmus.index.metrics import COMMIT_ROWS, COMMIT_SECONDS, FOLDED_EVENTS, ITEMS, MERGED_FRAGMENTS, REVISION
 from isthmus.index.model import CollectionInfo
-from isthmus.index.mutations import Delete, Mutation, Upsert
+from isthmus.index.mutations import Compound, Delete, Mutation, Upsert
 from isthmus.index.state import CollectionState, load_state
 from isthmus.index.store import EventTable
 from isthmus.index.store_errors import store_errors, unconfirmed
@@ -153,7 +153,7 @@ class GroupCommitter:
             raise SupersededError
         if self._closed:
             raise _deleted_meanwhile()
-        if isinstance(mutation, Upsert):
+        if isinstance(mutation, Upsert | Compound):
             self._space.check()
         if self._queued_rows + mutation.rows > self._config.queue_max_rows:
             limit = self._config.queue_max_rows

@@ -9,13 +9,13 @@ from typing import assert_never
 from isthmus.index.events import MODALITY_CODES, SHADOW_ID, Answer, Event, Op
 from isthmus.index.history import OVERRIDE_REASON, UNVERIFIED
 from isthmus.index.model import attributes_to_json
-from isthmus.index.mutations import Delete, Mutation, PreparedItem, Rollback, SetAligner, SetShadow, Upsert
+from isthmus.index.mutations import Compound, Delete, Mutation, PreparedItem, Rollback, SetAligner, SetShadow, Upsert
 from isthmus.index.promotion import verdict_outdated
 from isthmus.index.state import Activation, CollectionState, active_space, pack_record, unpack_record
 from isthmus.runtime.base.digests import AttributeScalar
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError, IsthmusError
 
-__all__ = ["GroupPlan", "plan_group"]
+__all__ = ["GroupPlan", "plan_activation", "plan_delete", "plan_group", "plan_upsert"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def _op(mutation: Mutation) -> Op:
             return Op.DELETE
         case SetAligner() | Rollback():
             return Op.SETTINGS
-        case SetShadow():
+        case SetShadow() | Compound():
             return Op.SHADOW
         case _:
             assert_never(mutation)
@@ -84,15 +84,17 @@ def _plan_one(
 ) -> Answer | IsthmusError:
     match mutation:
         case Upsert():
-            return _plan_upsert(state, plan, mutation)
+            return plan_upsert(state, plan, mutation)
         case Delete():
-            return _plan_delete(state, plan, mutation)
+            return plan_delete(state, plan, mutation)
         case SetAligner():
             return _plan_aligner(plan, mutation)
         case Rollback():
             return _plan_rollback(plan, mutation, payload_at)
         case SetShadow():
             return _plan_shadow(plan, mutation)
+        case Compound():
+            return mutation.plan(state, plan)
         case _:
             assert_never(mutation)
 
@@ -101,7 +103,8 @@ def _current(state: CollectionState, changed: Mapping[str, bytes | None], item_i
     return changed[item_id] if item_id in changed else state.items.get(item_id)
 
 
-def _plan_upsert(state: CollectionState, plan: GroupPlan, mutation: Upsert) -> Answer:
+def plan_upsert(state: CollectionState, plan: GroupPlan, mutation: Upsert) -> Answer:
+    """Add to a plan what an upsert writes."""
     written: list[PreparedItem] = []
     created = 0
     for item in mutation.items:
@@ -148,7 +151,8 @@ def _upsert_events(request_id: str, items: Sequence[PreparedItem], answer: Answe
         )
 
 
-def _plan_delete(state: CollectionState, plan: GroupPlan, mutation: Delete) -> Answer:
+def plan_delete(state: CollectionState, plan: GroupPlan, mutation: Delete) -> Answer:
+    """Add to a plan what a deletion writes."""
     there = [item_id for item_id in mutation.ids if _current(state, plan.changed, item_id) is not None]
     plan.revision += bool(there)
     answer = Answer(op=Op.DELETE, revision=plan.revision, deleted_count=len(there))
@@ -178,7 +182,7 @@ def _plan_aligner(plan: GroupPlan, mutation: SetAligner) -> Answer | IsthmusErro
         noted[OVERRIDE_REASON] = mutation.override_reason
     if mutation.unverified:
         noted[UNVERIFIED] = True
-    return _activate(
+    return plan_activation(
         plan,
         plan.activations,
         request_id=mutation.request_id,
@@ -196,7 +200,9 @@ def _plan_rollback(plan: GroupPlan, mutation: Rollback, payload_at: Callable[[in
     target = plan.activations[-2]
     planned = [event.payload for event in plan.events if event.revision == target.revision]
     payload = planned[0] if planned else payload_at(target.revision)
-    return _activate(plan, plan.activations[:-2], request_id=mutation.request_id, space=target.space, payload=payload)
+    return plan_activation(
+        plan, plan.activations[:-2], request_id=mutation.request_id, space=target.space, payload=payload
+    )
 
 
 def _plan_shadow(plan: GroupPlan, mutation: SetShadow) -> Answer:
@@ -219,7 +225,7 @@ def _plan_shadow(plan: GroupPlan, mutation: SetShadow) -> Answer:
     return answer
 
 
-def _activate(
+def plan_activation(
     plan: GroupPlan,
     below: tuple[Activation, ...],
     *,

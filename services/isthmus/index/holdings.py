@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+import pyarrow as pa
+
 from isthmus.index.aliases import Alias, SwitchTerms, check_alias_count, check_switch
 from isthmus.index.announcer import Announcer
 from isthmus.index.catalog import Catalog, CatalogEntry, StorePaths
@@ -20,7 +22,6 @@ from isthmus.index.config import IndexConfig
 from isthmus.index.damage import as_store_error, check_nothing_lost, newest_commit
 from isthmus.index.disk_space import DiskSpace
 from isthmus.index.epoch import WriterEpoch
-from isthmus.index.events import Event
 from isthmus.index.group_commit import CommitThreads, GroupCommitter
 from isthmus.index.metrics import forget_collection
 from isthmus.index.model import CollectionSettings
@@ -108,9 +109,9 @@ class Holdings:
         return await asyncio.get_running_loop().run_in_executor(self._commit_threads, work)
 
     async def create(
-        self, tenant: str, name: str, *, settings: CollectionSettings, first: Event, request_id: str
+        self, tenant: str, name: str, *, settings: CollectionSettings, first: pa.Table, request_id: str
     ) -> GroupCommitter:
-        """Create a collection that holds its first event; created by this very request before, return it.
+        """Create a collection that holds its first events; created by this very request before, return it.
 
         Raises:
             AlreadyExistsError: COLLECTION_EXISTS.
@@ -326,9 +327,9 @@ class Holdings:
             self._doubtful.add(tenant)
             raise
 
-    def _create(self, catalog: Catalog, tenant: str, entry: CatalogEntry, first: Event) -> None:
+    def _create(self, catalog: Catalog, tenant: str, entry: CatalogEntry, first: pa.Table) -> None:
         uri, options = self._paths.events(tenant, entry.uuid), self._paths.storage_options
-        EventTable.create(uri, first, durable=self._durable, storage_options=options)
+        EventTable.create_of(uri, first, durable=self._durable, storage_options=options)
         catalog.add(entry)
         catalog.maintain(fan_out=_CATALOG_FAN_OUT, keep_versions_s=self._config.keep_versions_s)
 

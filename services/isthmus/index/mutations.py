@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,22 @@ from isthmus.runtime.base.limits import (
 )
 from isthmus.runtime.base.names import check_item_id, check_pair_key
 
-__all__ = ["Delete", "Mutation", "PreparedItem", "Rollback", "SetAligner", "SetShadow", "Upsert", "prepare_upsert"]
+if TYPE_CHECKING:
+    from isthmus.index.events import Answer
+    from isthmus.index.group_plan import GroupPlan
+    from isthmus.index.state import CollectionState
+
+__all__ = [
+    "Compound",
+    "Delete",
+    "Mutation",
+    "PreparedItem",
+    "Rollback",
+    "SetAligner",
+    "SetShadow",
+    "Upsert",
+    "prepare_upsert",
+]
 
 _NORM_SLACK = 0.01
 
@@ -149,7 +165,25 @@ class SetShadow:
         return 1
 
 
-Mutation = Upsert | Delete | SetAligner | Rollback | SetShadow
+@dataclass(frozen=True, slots=True)
+class Compound:
+    """Changes of several kinds that are committed together.
+
+    Attributes:
+        request_id: Names the mutation.
+        plan: Adds them to the plan of a group, given the state; returns the answer of the last event, a SHADOW event.
+    """
+
+    request_id: str
+    plan: Callable[[CollectionState, GroupPlan], Answer]
+
+    @property
+    def rows(self) -> int:
+        """Rows it may write, for the bounds of the queue: it is one mutation, however much it changes."""
+        return 1
+
+
+Mutation = Upsert | Delete | SetAligner | Rollback | SetShadow | Compound
 
 
 def prepare_upsert(

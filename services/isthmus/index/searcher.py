@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -15,6 +15,7 @@ from isthmus.core.matching import MatchTerms
 from isthmus.core.modality import Modality
 from isthmus.index.aliases import Comparison
 from isthmus.index.arranger import Arranger
+from isthmus.index.backup_stream import BackupStreams
 from isthmus.index.cache.keeper import Caches
 from isthmus.index.checks import check_top_k
 from isthmus.index.comparing import Side, compare
@@ -75,6 +76,7 @@ class SearcherEngine:
         self._caches = Caches(config)
         self._arranger = Arranger(config)
         self._prober = Prober(config, is_quiet=lambda: self._pool.idle_threads == config.search_threads)
+        self._backups = BackupStreams()
         self._following = Following(config, tend=self._tend, news=news, recall=self._caches.recall)
 
     async def start(self) -> None:
@@ -96,6 +98,19 @@ class SearcherEngine:
         """Return the collection that a name stands for, and the least revision of it; see `Following.resolve`."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         return await self._following.resolve(tenant, name, min_revision=min_revision, deadline_s=deadline_s)
+
+    async def backup(
+        self, tenant: str, collection: str, *, min_revision: int = 0, timeout_s: float | None = None
+    ) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Copy a collection at one revision and stream it; see `BackupStreams.stream`.
+
+        Raises:
+            IsthmusError: as `get_items`.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        follower = await self._following.follower(tenant, collection)
+        snapshot = await self._following.at_least(follower, min_revision, deadline_s)
+        return self._backups.stream(follower, snapshot)
 
     async def compare(
         self,

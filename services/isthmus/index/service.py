@@ -12,6 +12,7 @@ import grpc
 
 from isthmus.index import wire
 from isthmus.index.alias_calls import AliasCalls, ComparingCalls
+from isthmus.index.backup_calls import BackupCalls, RestoreCalls
 from isthmus.index.config import IndexConfig
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.erase_service import EraseCalls, ForgetCalls
@@ -48,7 +49,7 @@ _INLINE_MAX_COUNT: Final = 64
 """Neighbours whose messages are made on the event loop, about 10 microseconds each; more are made in a thread."""
 
 
-class WriterServicer(AliasCalls, EraseCalls):
+class WriterServicer(AliasCalls, EraseCalls, RestoreCalls):
     """`IndexWriterService` over the writer.
 
     Every method raises what the engine raises; the interceptor turns it into a status.
@@ -221,7 +222,7 @@ class WriterServicer(AliasCalls, EraseCalls):
                 yield news_message(news)
 
 
-class SearchServicer(StructureCalls, ComparingCalls, ForgetCalls):
+class SearchServicer(StructureCalls, ComparingCalls, ForgetCalls, BackupCalls):
     """`IndexSearchService` over the searcher.
 
     Every method raises what the engine raises; the interceptor turns it into a status.

@@ -132,7 +132,17 @@ class EventTable:
         Raises:
             OSError: it cannot be written.
         """
-        rows = events_to_table([first])
+        return cls.create_of(uri, events_to_table([first]), durable=durable, storage_options=storage_options)
+
+    @classmethod
+    def create_of(
+        cls, uri: str, rows: pa.Table, *, durable: bool, storage_options: dict[str, str] | None = None
+    ) -> EventTable:
+        """Make a table of events that were made already, all that it needs to be whole.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         return cls(AppendTable.create(uri, rows, durable=durable, storage_options=storage_options))
 
     @classmethod

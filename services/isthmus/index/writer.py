@@ -13,7 +13,7 @@ from isthmus.index.aligner_files import accept_aligner
 from isthmus.index.checks import check_ids, check_settings
 from isthmus.index.config import IndexConfig
 from isthmus.index.eraser import Eraser
-from isthmus.index.events import Answer, Event, Op, pack_aligner
+from isthmus.index.events import Answer, Event, Op, events_to_table, pack_aligner
 from isthmus.index.group_commit import GroupCommitter
 from isthmus.index.history import PromotionHistory
 from isthmus.index.holdings import Holdings
@@ -31,6 +31,8 @@ from isthmus.index.model import (
 from isthmus.index.mutations import Delete, Rollback, SetAligner, SetShadow, prepare_upsert
 from isthmus.index.news import News
 from isthmus.index.promotion import PromotionTerms, check_promotion
+from isthmus.index.restore import RestoreResult, restore_collection
+from isthmus.index.spool import Spool
 from isthmus.index.store_errors import store_errors
 from isthmus.index.writer_lock import WriterLock
 from isthmus.runtime.base.errors import IsthmusError, UnavailableError
@@ -124,7 +126,9 @@ class WriterEngine:
             answer=Answer(op=Op.SETTINGS, revision=1).to_json(),
             payload=b"" if aligner is None else pack_aligner(aligner),
         )
-        made = await self._holdings.create(tenant, name, settings=settings, first=first, request_id=request_id)
+        made = await self._holdings.create(
+            tenant, name, settings=settings, first=events_to_table([first]), request_id=request_id
+        )
         return made.info()
 
     async def delete_collection(self, tenant: str, name: str, *, request_id: str) -> None:
@@ -382,6 +386,20 @@ class WriterEngine:
         """Return a tenant's aliases by name."""
         self._check_ready()
         return await self._holdings.aliases(tenant)
+
+    async def restore(
+        self, tenant: str, name: str, spool: Spool, *, to_revision: int, request_id: str
+    ) -> RestoreResult:
+        """Restore a collection from a backup; see `restore_collection`."""
+        await self._take_turn()
+        check_name(tenant, field="tenant")
+        check_name(name, field="collection")
+        check_request_id(request_id)
+        done = await restore_collection(
+            self._holdings, tenant, name, spool, to_revision=to_revision, request_id=request_id
+        )
+        log.info("collection restored", extra=fields(collection=name, revision=done.info.revision))
+        return done
 
     def announcements(self, *, origin: str, after: int) -> AsyncGenerator[News, None]:
         """Yield what is committed in any collection of any tenant, as it happens; see `Announcer.watch`.

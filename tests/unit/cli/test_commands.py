@@ -21,6 +21,8 @@ ISSUE_COMMANDS = {
     "collections create",
     "collections show",
     "collections delete",
+    "collections backup",
+    "collections restore",
     "aliases list",
     "aliases set",
     "aliases delete",

@@ -148,6 +148,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The two collections of an alias do not agree; `metadata` holds the figures, `override_reason` overrides."""
     ERROR_REASON_KEYWORDS_DISABLED: _ErrorReason.ValueType  # 58
     """The collection keeps no texts whose words could be searched; create one with `keyword_search`."""
+    ERROR_REASON_BACKUP_DAMAGED: _ErrorReason.ValueType  # 68
+    """The backup is not what was written: a file's sum, a row's digest or the rows of a revision do not agree."""
+    ERROR_REASON_REVISION_NOT_HELD: _ErrorReason.ValueType  # 69
+    """The backup does not hold the revision; `metadata` holds the oldest and the newest that it does."""
     ERROR_REASON_IMPORT_DISABLED: _ErrorReason.ValueType  # 70
     """The writer has no import folder, so no files can be imported."""
     ERROR_REASON_IMPORT_FILE_NOT_FOUND: _ErrorReason.ValueType  # 71
@@ -294,6 +298,10 @@ ERROR_REASON_ALIAS_REFUSED: ErrorReason.ValueType  # 67
 """The two collections of an alias do not agree; `metadata` holds the figures, `override_reason` overrides."""
 ERROR_REASON_KEYWORDS_DISABLED: ErrorReason.ValueType  # 58
 """The collection keeps no texts whose words could be searched; create one with `keyword_search`."""
+ERROR_REASON_BACKUP_DAMAGED: ErrorReason.ValueType  # 68
+"""The backup is not what was written: a file's sum, a row's digest or the rows of a revision do not agree."""
+ERROR_REASON_REVISION_NOT_HELD: ErrorReason.ValueType  # 69
+"""The backup does not hold the revision; `metadata` holds the oldest and the newest that it does."""
 ERROR_REASON_IMPORT_DISABLED: ErrorReason.ValueType  # 70
 """The writer has no import folder, so no files can be imported."""
 ERROR_REASON_IMPORT_FILE_NOT_FOUND: ErrorReason.ValueType  # 71

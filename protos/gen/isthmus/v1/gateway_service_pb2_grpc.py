@@ -95,6 +95,16 @@ class GatewayServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.BackupCollection = channel.unary_stream(
+                '/isthmus.v1.GatewayService/BackupCollection',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.BackupCollectionRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.BackupCollectionResponse.FromString,
+                _registered_method=True)
+        self.RestoreCollection = channel.stream_unary(
+                '/isthmus.v1.GatewayService/RestoreCollection',
+                request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RestoreCollectionRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RestoreCollectionResponse.FromString,
+                _registered_method=True)
         self.SetAlias = channel.unary_unary(
                 '/isthmus.v1.GatewayService/SetAlias',
                 request_serializer=isthmus_dot_v1_dot_gateway__service__pb2.SetAliasRequest.SerializeToString,
@@ -299,6 +309,22 @@ class GatewayServiceServicer(object):
 
     def DeleteCollection(self, request, context):
         """Delete a collection and its items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BackupCollection(self, request, context):
+        """Copy a collection at one revision, with sums: its items, its aligners, and what is held of its history. Writes go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreCollection(self, request_iterator, context):
+        """Restore a collection from a backup, to the revision of the backup or to an earlier one that it holds: into the collection
+        of that name, as a new revision on top of all others and at once, or as a new collection, whose revisions go on above
+        those of the backup. A backup that is damaged is refused with BACKUP_DAMAGED before anything is written.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -532,6 +558,16 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'BackupCollection': grpc.unary_stream_rpc_method_handler(
+                    servicer.BackupCollection,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.BackupCollectionRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.BackupCollectionResponse.SerializeToString,
+            ),
+            'RestoreCollection': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreCollection,
+                    request_deserializer=isthmus_dot_v1_dot_gateway__service__pb2.RestoreCollectionRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_gateway__service__pb2.RestoreCollectionResponse.SerializeToString,
             ),
             'SetAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAlias,
@@ -974,6 +1010,60 @@ class GatewayService(object):
             '/isthmus.v1.GatewayService/DeleteCollection',
             isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionRequest.SerializeToString,
             isthmus_dot_v1_dot_gateway__service__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BackupCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.GatewayService/BackupCollection',
+            isthmus_dot_v1_dot_gateway__service__pb2.BackupCollectionRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.BackupCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreCollection(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/isthmus.v1.GatewayService/RestoreCollection',
+            isthmus_dot_v1_dot_gateway__service__pb2.RestoreCollectionRequest.SerializeToString,
+            isthmus_dot_v1_dot_gateway__service__pb2.RestoreCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,13 @@ class GatewayServiceStub:
     """List the collections."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteCollectionRequest, _gateway_service_pb2.DeleteCollectionResponse]
     """Delete a collection and its items."""
+    BackupCollection: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.BackupCollectionRequest, _gateway_service_pb2.BackupCollectionResponse]
+    """Copy a collection at one revision, with sums: its items, its aligners, and what is held of its history. Writes go on."""
+    RestoreCollection: _grpc.StreamUnaryMultiCallable[_gateway_service_pb2.RestoreCollectionRequest, _gateway_service_pb2.RestoreCollectionResponse]
+    """Restore a collection from a backup, to the revision of the backup or to an earlier one that it holds: into the collection
+    of that name, as a new revision on top of all others and at once, or as a new collection, whose revisions go on above
+    those of the backup. A backup that is damaged is refused with BACKUP_DAMAGED before anything is written.
+    """
     SetAlias: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.SetAliasRequest, _gateway_service_pb2.SetAliasResponse]
     """Point a name at a collection, or at another one. Wherever a collection is named, in reads and writes, the alias stands
     for it; only DeleteCollection takes no alias. Switching is refused with ALIAS_REFUSED unless the new collection holds as
@@ -155,6 +162,13 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """List the collections."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteCollectionRequest, _gateway_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Delete a collection and its items."""
+    BackupCollection: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.BackupCollectionRequest, _gateway_service_pb2.BackupCollectionResponse]  # type: ignore[assignment]
+    """Copy a collection at one revision, with sums: its items, its aligners, and what is held of its history. Writes go on."""
+    RestoreCollection: _aio.StreamUnaryMultiCallable[_gateway_service_pb2.RestoreCollectionRequest, _gateway_service_pb2.RestoreCollectionResponse]  # type: ignore[assignment]
+    """Restore a collection from a backup, to the revision of the backup or to an earlier one that it holds: into the collection
+    of that name, as a new revision on top of all others and at once, or as a new collection, whose revisions go on above
+    those of the backup. A backup that is damaged is refused with BACKUP_DAMAGED before anything is written.
+    """
     SetAlias: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.SetAliasRequest, _gateway_service_pb2.SetAliasResponse]  # type: ignore[assignment]
     """Point a name at a collection, or at another one. Wherever a collection is named, in reads and writes, the alias stands
     for it; only DeleteCollection takes no alias. Switching is refused with ALIAS_REFUSED unless the new collection holds as
@@ -315,6 +329,25 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.DeleteCollectionResponse, _abc.Awaitable[_gateway_service_pb2.DeleteCollectionResponse]]:
         """Delete a collection and its items."""
+
+    @_abc_1.abstractmethod
+    def BackupCollection(
+        self,
+        request: _gateway_service_pb2.BackupCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.BackupCollectionResponse], _abc.AsyncIterator[_gateway_service_pb2.BackupCollectionResponse]]:
+        """Copy a collection at one revision, with sums: its items, its aligners, and what is held of its history. Writes go on."""
+
+    @_abc_1.abstractmethod
+    def RestoreCollection(
+        self,
+        request_iterator: _MaybeAsyncIterator[_gateway_service_pb2.RestoreCollectionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.RestoreCollectionResponse, _abc.Awaitable[_gateway_service_pb2.RestoreCollectionResponse]]:
+        """Restore a collection from a backup, to the revision of the backup or to an earlier one that it holds: into the collection
+        of that name, as a new revision on top of all others and at once, or as a new collection, whose revisions go on above
+        those of the backup. A backup that is damaged is refused with BACKUP_DAMAGED before anything is written.
+        """
 
     @_abc_1.abstractmethod
     def SetAlias(

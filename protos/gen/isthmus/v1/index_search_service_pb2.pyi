@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import alias_pb2 as _alias_pb2
+from isthmus.v1 import backup_pb2 as _backup_pb2
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import filter_pb2 as _filter_pb2
 from isthmus.v1 import matching_pb2 as _matching_pb2
@@ -1266,3 +1267,53 @@ class ForgetErasedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForgetErasedResponse: _TypeAlias = ForgetErasedResponse  # noqa: Y015
+
+@_typing.final
+class IndexSearchServiceBackupCollectionRequest(_message.Message):
+    """A collection to copy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required. The collection."""
+    min_revision: _builtins.int
+    """Optional. At least this revision of it."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "min_revision", b"min_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexSearchServiceBackupCollectionRequest: _TypeAlias = IndexSearchServiceBackupCollectionRequest  # noqa: Y015
+
+@_typing.final
+class IndexSearchServiceBackupCollectionResponse(_message.Message):
+    """A piece of the copy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def part(self) -> _backup_pb2.BackupPart:
+        """Output only. The next piece."""
+
+    def __init__(
+        self,
+        *,
+        part: _backup_pb2.BackupPart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexSearchServiceBackupCollectionResponse: _TypeAlias = IndexSearchServiceBackupCollectionResponse  # noqa: Y015

@@ -90,6 +90,11 @@ class IndexSearchServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.FromString,
                 _registered_method=True)
+        self.BackupCollection = channel.unary_stream(
+                '/isthmus.v1.IndexSearchService/BackupCollection',
+                request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceBackupCollectionRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceBackupCollectionResponse.FromString,
+                _registered_method=True)
         self.CompareCollections = channel.unary_unary(
                 '/isthmus.v1.IndexSearchService/CompareCollections',
                 request_serializer=isthmus_dot_v1_dot_index__search__service__pb2.CompareCollectionsRequest.SerializeToString,
@@ -178,6 +183,13 @@ class IndexSearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BackupCollection(self, request, context):
+        """Copy a collection at one revision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CompareCollections(self, request, context):
         """Compare how two collections answer the same questions, for an alias that is to point at the other one.
         """
@@ -242,6 +254,11 @@ def add_IndexSearchServiceServicer_to_server(servicer, server):
                     servicer.ListFollowed,
                     request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.SerializeToString,
+            ),
+            'BackupCollection': grpc.unary_stream_rpc_method_handler(
+                    servicer.BackupCollection,
+                    request_deserializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceBackupCollectionRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceBackupCollectionResponse.SerializeToString,
             ),
             'CompareCollections': grpc.unary_unary_rpc_method_handler(
                     servicer.CompareCollections,
@@ -547,6 +564,33 @@ class IndexSearchService(object):
             '/isthmus.v1.IndexSearchService/ListFollowed',
             isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedRequest.SerializeToString,
             isthmus_dot_v1_dot_index__search__service__pb2.ListFollowedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BackupCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.IndexSearchService/BackupCollection',
+            isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceBackupCollectionRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__search__service__pb2.IndexSearchServiceBackupCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

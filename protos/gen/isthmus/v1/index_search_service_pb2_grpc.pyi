@@ -55,6 +55,8 @@ class IndexSearchServiceStub:
     """List the different values that an attribute has, from memory: no embedding is read."""
     ListFollowed: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]
     """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
+    BackupCollection: _grpc.UnaryStreamMultiCallable[_index_search_service_pb2.IndexSearchServiceBackupCollectionRequest, _index_search_service_pb2.IndexSearchServiceBackupCollectionResponse]
+    """Copy a collection at one revision."""
     CompareCollections: _grpc.UnaryUnaryMultiCallable[_index_search_service_pb2.CompareCollectionsRequest, _index_search_service_pb2.CompareCollectionsResponse]
     """Compare how two collections answer the same questions, for an alias that is to point at the other one."""
 
@@ -85,6 +87,8 @@ class IndexSearchServiceAsyncStub(IndexSearchServiceStub):
     """List the different values that an attribute has, from memory: no embedding is read."""
     ListFollowed: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.ListFollowedRequest, _index_search_service_pb2.ListFollowedResponse]  # type: ignore[assignment]
     """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
+    BackupCollection: _aio.UnaryStreamMultiCallable[_index_search_service_pb2.IndexSearchServiceBackupCollectionRequest, _index_search_service_pb2.IndexSearchServiceBackupCollectionResponse]  # type: ignore[assignment]
+    """Copy a collection at one revision."""
     CompareCollections: _aio.UnaryUnaryMultiCallable[_index_search_service_pb2.CompareCollectionsRequest, _index_search_service_pb2.CompareCollectionsResponse]  # type: ignore[assignment]
     """Compare how two collections answer the same questions, for an alias that is to point at the other one."""
 
@@ -178,6 +182,14 @@ class IndexSearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_search_service_pb2.ListFollowedResponse, _abc.Awaitable[_index_search_service_pb2.ListFollowedResponse]]:
         """List the collections of every tenant, from memory: for services of the mesh that work on them in the background."""
+
+    @_abc_1.abstractmethod
+    def BackupCollection(
+        self,
+        request: _index_search_service_pb2.IndexSearchServiceBackupCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_index_search_service_pb2.IndexSearchServiceBackupCollectionResponse], _abc.AsyncIterator[_index_search_service_pb2.IndexSearchServiceBackupCollectionResponse]]:
+        """Copy a collection at one revision."""
 
     @_abc_1.abstractmethod
     def CompareCollections(

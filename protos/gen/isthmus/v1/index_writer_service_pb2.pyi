@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from isthmus.v1 import alias_pb2 as _alias_pb2
+from isthmus.v1 import backup_pb2 as _backup_pb2
 from isthmus.v1 import common_pb2 as _common_pb2
 from isthmus.v1 import erasing_pb2 as _erasing_pb2
 from isthmus.v1 import importing_pb2 as _importing_pb2
@@ -1180,3 +1181,83 @@ class IndexWriterServiceEraseItemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexWriterServiceEraseItemsResponse: _TypeAlias = IndexWriterServiceEraseItemsResponse  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceRestoreCollectionRequest(_message.Message):
+    """A piece of a backup, the first one with what is to become of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Required in the first message. Where to: the name that the backup has, or one that is free."""
+    to_revision: _builtins.int
+    """Optional, in the first message. The revision of the backup to restore; 0 means its newest."""
+    request_id: _builtins.str
+    """Required in the first message. 1 to 64 characters that name this mutation; the same id again is applied once."""
+    @_builtins.property
+    def part(self) -> _backup_pb2.BackupPart:
+        """Optional. The next piece."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        to_revision: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        part: _backup_pb2.BackupPart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "part", b"part", "request_id", b"request_id", "to_revision", b"to_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceRestoreCollectionRequest: _TypeAlias = IndexWriterServiceRestoreCollectionRequest  # noqa: Y015
+
+@_typing.final
+class IndexWriterServiceRestoreCollectionResponse(_message.Message):
+    """It is restored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    RESTORED_REVISION_FIELD_NUMBER: _builtins.int
+    CREATED_COUNT_FIELD_NUMBER: _builtins.int
+    UPDATED_COUNT_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    restored_revision: _builtins.int
+    """Output only. The revision of the backup that was restored."""
+    created_count: _builtins.int
+    """Output only. Items that were put back."""
+    updated_count: _builtins.int
+    """Output only. Items that replaced another version."""
+    deleted_count: _builtins.int
+    """Output only. Items that were removed."""
+    unchanged_count: _builtins.int
+    """Output only. Items that were just so already."""
+    @_builtins.property
+    def collection(self) -> _common_pb2.Collection:
+        """Output only. The collection, at its new revision."""
+
+    def __init__(
+        self,
+        *,
+        collection: _common_pb2.Collection | None = ...,
+        restored_revision: _builtins.int = ...,
+        created_count: _builtins.int = ...,
+        updated_count: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        unchanged_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "created_count", b"created_count", "deleted_count", b"deleted_count", "restored_revision", b"restored_revision", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexWriterServiceRestoreCollectionResponse: _TypeAlias = IndexWriterServiceRestoreCollectionResponse  # noqa: Y015

@@ -100,6 +100,11 @@ class IndexWriterServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.FromString,
                 _registered_method=True)
+        self.RestoreCollection = channel.stream_unary(
+                '/isthmus.v1.IndexWriterService/RestoreCollection',
+                request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRestoreCollectionRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRestoreCollectionResponse.FromString,
+                _registered_method=True)
         self.SetAlias = channel.unary_unary(
                 '/isthmus.v1.IndexWriterService/SetAlias',
                 request_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceSetAliasRequest.SerializeToString,
@@ -217,6 +222,13 @@ class IndexWriterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestoreCollection(self, request_iterator, context):
+        """Restore a collection from a backup.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetAlias(self, request, context):
         """Point an alias at a collection; the writer holds a switch to what it finds itself and to the comparison.
         """
@@ -313,6 +325,11 @@ def add_IndexWriterServiceServicer_to_server(servicer, server):
                     servicer.ListPromotions,
                     request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.SerializeToString,
+            ),
+            'RestoreCollection': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreCollection,
+                    request_deserializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRestoreCollectionRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRestoreCollectionResponse.SerializeToString,
             ),
             'SetAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAlias,
@@ -687,6 +704,33 @@ class IndexWriterService(object):
             '/isthmus.v1.IndexWriterService/ListPromotions',
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsRequest.SerializeToString,
             isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceListPromotionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreCollection(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/isthmus.v1.IndexWriterService/RestoreCollection',
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRestoreCollectionRequest.SerializeToString,
+            isthmus_dot_v1_dot_index__writer__service__pb2.IndexWriterServiceRestoreCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class IndexWriterServiceStub:
     """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
+    RestoreCollection: _grpc.StreamUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRestoreCollectionRequest, _index_writer_service_pb2.IndexWriterServiceRestoreCollectionResponse]
+    """Restore a collection from a backup."""
     SetAlias: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAliasRequest, _index_writer_service_pb2.IndexWriterServiceSetAliasResponse]
     """Point an alias at a collection; the writer holds a switch to what it finds itself and to the comparison."""
     DeleteAlias: _grpc.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteAliasRequest, _index_writer_service_pb2.IndexWriterServiceDeleteAliasResponse]
@@ -101,6 +103,8 @@ class IndexWriterServiceAsyncStub(IndexWriterServiceStub):
     """Compare an aligner with the active one on real searches, or stop that. Changes no answer."""
     ListPromotions: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceListPromotionsRequest, _index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]  # type: ignore[assignment]
     """List what was the active aligner of a collection, since when, and which promotion was forced."""
+    RestoreCollection: _aio.StreamUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceRestoreCollectionRequest, _index_writer_service_pb2.IndexWriterServiceRestoreCollectionResponse]  # type: ignore[assignment]
+    """Restore a collection from a backup."""
     SetAlias: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceSetAliasRequest, _index_writer_service_pb2.IndexWriterServiceSetAliasResponse]  # type: ignore[assignment]
     """Point an alias at a collection; the writer holds a switch to what it finds itself and to the comparison."""
     DeleteAlias: _aio.UnaryUnaryMultiCallable[_index_writer_service_pb2.IndexWriterServiceDeleteAliasRequest, _index_writer_service_pb2.IndexWriterServiceDeleteAliasResponse]  # type: ignore[assignment]
@@ -218,6 +222,14 @@ class IndexWriterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceListPromotionsResponse]]:
         """List what was the active aligner of a collection, since when, and which promotion was forced."""
+
+    @_abc_1.abstractmethod
+    def RestoreCollection(
+        self,
+        request_iterator: _MaybeAsyncIterator[_index_writer_service_pb2.IndexWriterServiceRestoreCollectionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_writer_service_pb2.IndexWriterServiceRestoreCollectionResponse, _abc.Awaitable[_index_writer_service_pb2.IndexWriterServiceRestoreCollectionResponse]]:
+        """Restore a collection from a backup."""
 
     @_abc_1.abstractmethod
     def SetAlias(

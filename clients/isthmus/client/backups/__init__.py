@@ -1,0 +1,1 @@
+"""Calls for backups, sync and async, and what the two share."""
