@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import time
@@ -225,6 +226,10 @@ async def test_two_groups_answer_as_one(tmp_path: Path) -> None:
                 ]
                 assert _comparable(split) == _comparable(one)
                 assert len(split.results) == 15
+        backing_up = gateway_service_pb2.BackupCollectionRequest(collection="things", min_revision=revision)
+        for _ in mesh.shards:  # any group copies the whole
+            parts = [answer.part async for answer in mesh.sharded.stub.BackupCollection(backing_up, timeout=30)]
+            assert json.loads(parts[0].data)["text_count"] == _TEXTS - 1
         erasing = gateway_service_pb2.EraseItemsRequest(collection="things", ids=["i60"], request_id="erase")
         erased = await mesh.sharded.stub.EraseItems(erasing, timeout=60)
         assert (erased.deleted_count, list(erased.gaps)) == (1, [erasing_pb2.ERASURE_GAP_BACKUPS])

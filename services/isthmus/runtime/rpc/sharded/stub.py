@@ -147,6 +147,10 @@ class ShardedSearchStub:
         answers = await self._scatter.all("ForgetErased", requests, Hop.of(**options))
         return pb.ForgetErasedResponse(removed=all(answer.removed for answer in answers.values()))
 
+    def BackupCollection(self, request: pb.IndexSearchServiceBackupCollectionRequest, **options: Any) -> Any:
+        """Have any group copy the collection: each reads the whole store, whatever it holds of it."""
+        return self._scatter.stubs[next(self._turns) % self._scatter.count].BackupCollection(request, **options)
+
     def ReadItems(self, request: pb.ReadItemsRequest, **options: Any) -> PartReads:
         """Stream the items of all parts as one searcher would."""
         return PartReads(self._scatter, request, Hop.of(**options))
