@@ -107,6 +107,9 @@ class Arranger:
             return
         for follower, snapshot in present.items():
             looked = self._looked.get(follower)
+            if looked is None:  # what was read from cache files is told as well
+                for modality, report in snapshot.structures.items():
+                    show_structures(follower.tenant, snapshot.name, modality.value, report)
             if looked is not None and looked[0] is snapshot and time.monotonic() < looked[1]:
                 continue
             self._looked[follower] = (snapshot, time.monotonic() + _RETRY_S)

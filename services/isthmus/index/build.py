@@ -88,6 +88,7 @@ def load_snapshot(
             for modality, builder in builders.items()
         },
         calibration=_first_calibration(aligner),
+        structures=recalled.structures if recalled else {},
         shadow="" if shadow is None else shadow["space"][0].as_py(),
         shard=shard,
         guests=guests,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -50,8 +51,9 @@ class Segment:
         vectors: Parts of (n, d) float32, item rows of the aligner, n at least 1; FAISS keeps the only copy.
         items: n rows with ITEM_COLUMNS.
         attributes: Of the items, when they are known already.
-        index: That holds the vectors already; there are no parts then.
         keywords: Terms of their kept texts, likewise.
+        held: All vectors, where they need not be copied; there are no parts then.
+        is_mapped: Whether these lie in a file.
     """
 
     def __init__(
@@ -61,16 +63,19 @@ class Segment:
         items: pa.Table,
         *,
         attributes: AttributeColumns | None = None,
-        index: Any = None,
         keywords: KeywordColumns | None = None,
+        held: NDArray[np.float32] | None = None,
+        is_mapped: bool = False,
     ) -> None:
         self.modality = modality
         self.items = items.select(ITEM_COLUMNS).combine_chunks()
         self._columns = {name: self.items[name].chunk(0) for name in ITEM_COLUMNS}
-        self._index: Any = faiss.IndexFlatIP(vectors[0].shape[1]) if index is None else index
-        for part in vectors:
-            self._index.add(np.ascontiguousarray(part, dtype=np.float32))
-        self._mapped: NDArray[np.float32] | None = None
+        self._held, self._is_mapped = held, is_mapped
+        self._index: Any = None
+        if held is None:
+            self._index = faiss.IndexFlatIP(vectors[0].shape[1])
+            for part in vectors:
+                self._index.add(np.ascontiguousarray(part, dtype=np.float32))
         self.arranged: Arranged | None = None
         """What it is searched by; None means exactly, all vectors."""
         self.row_ids: NDArray[np.int64] = self.items["_rowid"].to_numpy().astype(np.int64)
@@ -83,24 +88,15 @@ class Segment:
         self._hashes = hashes[self._hash_order]
 
     @property
-    def index(self) -> Any:
-        """The vectors as FAISS holds them, never to be added to; copied where they lie in a file."""
-        if self._mapped is None:
-            return self._index
-        copied: Any = faiss.IndexFlatIP(self._mapped.shape[1])
-        copied.add(self._mapped)
-        return copied
-
-    @property
     def rows(self) -> int:
         """Items, dead ones included."""
         return len(self.row_ids)
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(n, d) float32: a view of what FAISS searches, or of a file; never write to it."""
-        if self._mapped is not None:
-            return self._mapped
+        """(n, d) float32: a view of memory or of a file; never write to it."""
+        if self._held is not None:
+            return self._held
         flat: NDArray[np.float32] = faiss.rev_swig_ptr(self._index.get_xb(), self.rows * self._index.d)
         return flat.reshape(self.rows, self._index.d)
 
@@ -119,6 +115,11 @@ class Segment:
     def sample_order(self) -> NDArray[np.intp]:
         """(n,) rows in the order in which a calibration's sample takes them."""
         return calibration_sample(self._ids.to_pylist(), seed=CALIBRATION_SEED, limit=self.rows)
+
+    @functools.cached_property
+    def row_ids_digest(self) -> bytes:
+        """SHA-256 of where the items lie in the store: as good as a name for them, for a row never changes."""
+        return hashlib.sha256(self.row_ids.astype("<i8").tobytes()).digest()
 
     def value(self, name: str, row: int) -> Any:
         """Return one value of ITEM_COLUMNS."""
@@ -149,7 +150,7 @@ class Segment:
     @property
     def vector_bytes(self) -> int:
         """Memory of its vectors; nothing where they lie in a file."""
-        return 0 if self._mapped is not None else self.vectors.nbytes
+        return 0 if self._is_mapped else self.vectors.nbytes
 
     def arranged_as(self, arranged: Arranged | None, *, mapped: NDArray[np.float32] | None = None) -> Segment:
         """Return the same items, searched by a structure.
@@ -161,7 +162,7 @@ class Segment:
         other = copy.copy(self)
         other.arranged = arranged
         if mapped is not None:
-            other._mapped, other._index = mapped, None  # noqa: SLF001 - of its own kind
+            other._held, other._is_mapped, other._index = mapped, True, None  # noqa: SLF001 - of its own kind
         return other
 
     def search(

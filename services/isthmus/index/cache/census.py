@@ -59,30 +59,31 @@ class Census:
         places = np.minimum(np.searchsorted(self.row_ids, row_ids), len(self.row_ids) - 1)
         return np.where(self.row_ids[places] == row_ids, places, -1)
 
-    def knows(self, items: pa.Table, *, fold: Fold | None) -> bool:
-        """Return True when each of these items is an event of the table, stored as it is said here, or was folded away.
+    def match(self, items: pa.Table, *, fold: Fold | None) -> NDArray[np.int64] | None:
+        """Return the place of each of these items, -1 where the table has it no more for it was folded away.
 
         Args:
             items: With CENSUS_COLUMNS and row ids.
             fold: Of the table. What was erased must not be kept, so an item is not known that may have been.
+
+        Returns:
+            None when an item is not known: the table has another event under its row id, or no event and no reason.
         """
         places = self.find(items[ROW_ID].to_numpy().astype(np.int64))
         is_there = places >= 0
         missing = items["revision"].to_numpy()[~is_there]
         if len(missing) and (fold is None or missing.min() <= fold.erased or missing.max() > fold.revision):
-            return False
-        items, places = items.filter(pa.array(is_there)), places[is_there]
-        stored = self.rows.take(pa.array(places))
+            return None
+        items = items.filter(pa.array(is_there))
+        stored = self.rows.take(pa.array(places[is_there]))
         upserts = pc.equal(stored["op"], Op.UPSERT.value)
         equal = (pc.equal(stored[name], items[name].cast(stored[name].type)) for name in CENSUS_COLUMNS)
-        return all(bool(pc.all(column, min_count=0).as_py()) for column in (upserts, *equal))
+        same = all(bool(pc.all(column, min_count=0).as_py()) for column in (upserts, *equal))
+        return places if same else None
 
-    def digests(self, row_ids: NDArray[np.int64]) -> pa.Array | None:
-        """Return the digests of rows, in the order asked; None when one of them is not in the table."""
-        places = self.find(row_ids)
-        if (places < 0).any():
-            return None
-        return self.rows["row_digest"].take(pa.array(places)).combine_chunks()
+    def digests(self, row_ids: NDArray[np.int64]) -> pa.Array:
+        """Return the digests of rows that are in the table, in the order asked."""
+        return self.rows["row_digest"].take(pa.array(self.find(row_ids))).combine_chunks()
 
     def read(self, row_ids: NDArray[np.int64]) -> Iterator[pa.Table]:
         """Yield the rows with these ids, verified, in no particular order.

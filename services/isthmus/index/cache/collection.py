@@ -12,16 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from isthmus.core.aligners import Aligner
 from isthmus.core.modality import Modality
 from isthmus.index.cache.census import Census
 from isthmus.index.cache.recall import Recalled, recalled
-from isthmus.index.cache.segment_file import MadeOf, SavedSegment, made_of, read_segment, segment_name, write_segment
+from isthmus.index.cache.segment_file import (
+    MadeOf,
+    SavedSegment,
+    made_of,
+    read_segment,
+    segment_name,
+    write_segment,
+)
 from isthmus.index.metrics import CACHE_FAILURES, CACHE_ROWS
 from isthmus.index.model import CollectionSettings
-from isthmus.index.segments import Segment
+from isthmus.index.segments import LiveSegment, Segment
 from isthmus.index.snapshot import Snapshot
 from isthmus.index.store import EventHeads, EventView
 from isthmus.runtime.base.logging import fields
@@ -55,9 +60,11 @@ class CollectionCache:
         self._settings = settings
         self._shard = shard
         self._is_owner = is_owner
-        self._names: dict[Segment, str] = {}
-        """Of the files of segments; empty for one that is not to be written. Replaced, never changed."""
-        self._since_s: dict[Segment, float] = {}
+        self._names: dict[str, str] = {}
+        """Of the file of each segment, by the name that it would be given; empty for one that is not to be written.
+
+        They differ where a file holds less than the segment. Replaced, never changed."""
+        self._since_s: dict[str, float] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -77,16 +84,19 @@ class CollectionCache:
         of = {modality: self._made_of(aligner, modality) for modality in Modality}
         with ThreadPoolExecutor(min(_READERS, len(files)), thread_name_prefix="index-cache-read") as readers:
             read = zip(files, readers.map(lambda file: self._read(file, of), files), strict=True)
-            saved = {entry.segment: (file, entry) for file, entry in read if entry is not None}
-        names = {segment: file.name for segment, (file, _) in saved.items()}
+            saved = {self._name(entry.segment, aligner): (file, entry) for file, entry in read if entry is not None}
+        names = {name: file.name for name, (file, _) in saved.items()}
+
+        def renew(segment: Segment) -> None:
+            del names[self._name(segment, aligner)]
 
         def refuse(segment: Segment) -> None:
-            self._remove([saved[segment][0]])
-            del names[segment]
+            self._remove([saved[self._name(segment, aligner)][0]])
+            renew(segment)
 
         if not saved:
             return None
-        found = recalled(view, heads, (entry for _, entry in saved.values()), refuse=refuse)
+        found = recalled(view, heads, (entry for _, entry in saved.values()), refuse=refuse, renew=renew)
         self._names = names
         if found is not None:
             rows = sum(part.live_count for parts in found.segments.values() for part in parts)
@@ -97,10 +107,10 @@ class CollectionCache:
     def is_due(self, snapshot: Snapshot, *, rest_s: float) -> bool:
         """Return True when `save` would write something. Cheap, and to be called often: it looks how segments age."""
         now_s = time.monotonic()
-        worthy = self._worthy(snapshot)
-        self._since_s = {segment: self._since_s.get(segment, now_s) for segment in worthy}
+        names = [self._name(part.segment, snapshot.aligner) for part in self._worthy(snapshot)]
+        self._since_s = {name: self._since_s.get(name, now_s) for name in names}
         return self._is_owner and any(
-            segment not in self._names and now_s - since_s >= rest_s for segment, since_s in self._since_s.items()
+            name not in self._names and now_s - since_s >= rest_s for name, since_s in self._since_s.items()
         )
 
     def save(self, snapshot: Snapshot, view: EventView, *, reserve_bytes: int) -> None:
@@ -116,14 +126,14 @@ class CollectionCache:
             DataLossError: STORE_DAMAGED.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        worthy = self._worthy(snapshot)
-        names = {segment: self._names[segment] for segment in worthy if segment in self._names}
+        parts = {self._name(part.segment, snapshot.aligner): part for part in self._worthy(snapshot)}
+        names = {name: file for name, file in self._names.items() if name in parts}
         census = Census.of(view)
-        for segment in worthy:
-            if segment not in names:
-                of = self._made_of(snapshot.aligner, segment.modality)
-                names[segment] = self._write(segment, of, census, reserve_bytes)
+        for name, part in parts.items():
+            if name not in names:
+                names[name] = self._write(name, part, snapshot, census, reserve_bytes)
                 self._names = dict(names)
+        self._names = names
         self._remove(file for file in self._folder.iterdir() if file.name not in names.values())
 
     def forget(self) -> None:
@@ -135,16 +145,31 @@ class CollectionCache:
     def _made_of(self, aligner: Aligner | None, modality: Modality) -> MadeOf:
         return made_of(self._uuid, self._settings, aligner, modality, self._shard)
 
-    def _write(self, segment: Segment, of: MadeOf, census: Census, reserve_bytes: int) -> str:
-        digests = census.digests(segment.row_ids)
-        if digests is None:
-            return ""  # rows of it were erased from the store; whatever is written must not hold them
-        needed_bytes = segment.rows * segment.vectors.shape[1] * np.dtype(np.float32).itemsize
+    def _name(self, segment: Segment, aligner: Aligner | None) -> str:
+        return segment_name(segment, self._made_of(aligner, segment.modality))
+
+    def _write(self, name: str, part: LiveSegment, snapshot: Snapshot, census: Census, reserve_bytes: int) -> str:
+        """Write a segment; of one that has rows which the store has no more, what is live, and no structure."""
+        segment = part.segment
+        rows = None
+        if (census.find(segment.row_ids) < 0).any():
+            live = part.live_rows
+            rows = live[census.find(segment.row_ids[live]) >= 0]
+            if not len(rows):
+                return ""
+        needed_bytes = segment.vectors.nbytes * (2 if segment.arranged is not None else 1)
         if shutil.disk_usage(self._folder).free < needed_bytes + reserve_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        name = segment_name(segment, of)
+        of = self._made_of(snapshot.aligner, segment.modality)
         started_s = time.monotonic()
-        size = write_segment(self._folder / name, segment, of=of, digests=digests)
+        size = write_segment(
+            self._folder / name,
+            segment,
+            of=of,
+            digests=census.digests(segment.row_ids if rows is None else segment.row_ids[rows]),
+            rows=rows,
+            report=snapshot.structures.get(segment.modality),
+        )
         seconds = round(time.monotonic() - started_s, 3)
         log.info("structure written", extra=fields(collection=self._uuid, rows=segment.rows, bytes=size, s=seconds))
         return name
@@ -174,6 +199,6 @@ class CollectionCache:
                 file.unlink(missing_ok=True)
 
     @staticmethod
-    def _worthy(snapshot: Snapshot) -> list[Segment]:
-        parts = (part.segment for parts in snapshot.segments.values() for part in parts)
-        return [segment for segment in parts if segment.rows >= _MIN_ROWS]
+    def _worthy(snapshot: Snapshot) -> list[LiveSegment]:
+        every = (part for parts in snapshot.segments.values() for part in parts)
+        return [part for part in every if part.segment.rows >= _MIN_ROWS]

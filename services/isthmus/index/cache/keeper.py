@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from isthmus.index.cache.collection import CollectionCache
+from isthmus.index.cache.container import TEMPORARY_SUFFIX
 from isthmus.index.cache.faiss_bytes import limit_deserialization
 from isthmus.index.cache.recall import Recall
 from isthmus.index.catalog import CatalogEntry
@@ -142,6 +143,8 @@ def _lock(root: Path) -> IO[str] | None:
         with contextlib.ExitStack() as stack:
             handle = stack.enter_context((root / "lock").open("w"))
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in root.glob(f"*{TEMPORARY_SUFFIX}"):  # vectors of a process that died
+                left.unlink(missing_ok=True)
             stack.pop_all()
             return handle
     except BlockingIOError:

@@ -69,14 +69,14 @@ def train(
     if kind is Kind.FLAT_FLOAT32:
         return Trained(kind, rows, asked, 0, None, FlatFloat32)
     if kind is Kind.HNSW:
-        return Trained(kind, rows, asked, 0, None, Hnsw)
+        return Trained(kind, rows, asked, 0, None, Hnsw.of)
     if not kind.has_lists:
         codes = trained_codes(kind, items)
-        return Trained(kind, rows, asked, 0, None, lambda vectors: FlatCodes(kind, codes, vectors))
+        return Trained(kind, rows, asked, 0, None, lambda vectors: FlatCodes.of(kind, codes, vectors))
     if coarse is None:
         coarse = Coarse.train(items, queries, list_count=list_count, rows=rows)
     lists = TrainedLists.train(kind, coarse, items)
-    return Trained(kind, rows, asked, lists.nbytes, coarse, lambda vectors: Inverted(lists, vectors))
+    return Trained(kind, rows, asked, lists.nbytes, coarse, lambda vectors: Inverted.of(lists, vectors))
 
 
 def build(

@@ -7,7 +7,7 @@ product of matrices compares them, which is ten times as quick for 32.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import faiss
 import numpy as np
@@ -41,19 +41,32 @@ def trained_codes(kind: Kind, rows: Floats) -> Any:
 class FlatCodes(Structure):
     """Codes of vectors.
 
+    Attributes:
+        index: As FAISS holds them.
+
     Args:
         kind: FLAT_FLOAT16 or FLAT_SQ8.
-        trained: From `trained_codes`.
-        vectors: (n, d) float32.
+        index: Holds the codes.
     """
 
-    def __init__(self, kind: Kind, trained: Any, vectors: Floats) -> None:
+    def __init__(self, kind: Kind, index: Any) -> None:
         self.kind = kind
-        self.rows = len(vectors)
-        self._index = _faiss.clone_index(trained)
-        self._index.add(vectors)
-        self._codes = _faiss.rev_swig_ptr(self._index.codes.data(), self._index.codes.size())
-        self._codes = self._codes.reshape(self.rows, self._index.code_size)
+        self.rows = int(index.ntotal)
+        self.index = index
+        self._codes = _faiss.rev_swig_ptr(index.codes.data(), index.codes.size()).reshape(self.rows, index.code_size)
+
+    @classmethod
+    def of(cls, kind: Kind, trained: Any, vectors: Floats) -> Self:
+        """Round vectors.
+
+        Args:
+            kind: FLAT_FLOAT16 or FLAT_SQ8.
+            trained: From `trained_codes`.
+            vectors: (n, d) float32.
+        """
+        index = _faiss.clone_index(trained)
+        index.add(vectors)
+        return cls(kind, index)
 
     @property
     def nbytes(self) -> int:
@@ -73,7 +86,7 @@ class FlatCodes(Structure):
         if len(queries) >= flat.PRODUCT_MIN_QUERIES:
             return self._by_products(queries, count, None if allowed is None else np.flatnonzero(allowed))
         params = None if allowed is None else _faiss.SearchParameters(sel=selector_of(allowed))
-        rows: NDArray[np.int64] = self._index.search(queries, count, params=params)[1]
+        rows: NDArray[np.int64] = self.index.search(queries, count, params=params)[1]
         return rows
 
     def _by_products(self, queries: Floats, count: int, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
@@ -81,7 +94,7 @@ class FlatCodes(Structure):
         scores, found = (np.empty((len(queries), 0), dtype) for dtype in (np.float32, np.int64))
         for start in range(0, total, _PIECE_ROWS):
             piece = np.arange(start, min(start + _PIECE_ROWS, total)) if rows is None else rows[start:][:_PIECE_ROWS]
-            vectors = self._index.sa_decode(
+            vectors = self.index.sa_decode(
                 self._codes[piece] if rows is not None else self._codes[piece[0] :][: len(piece)]
             )
             best, places = _faiss.knn(queries, vectors, min(count, len(piece)), metric=faiss.METRIC_INNER_PRODUCT)

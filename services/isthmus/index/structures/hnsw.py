@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import faiss
 import numpy as np
@@ -32,30 +32,37 @@ LINK_BYTES: Final = 4 * (2 * _LINKS + _LINKS // 8) + 16
 class Hnsw(Structure):
     """A graph over vectors rounded to two bytes a component.
 
+    Attributes:
+        index: The graph as FAISS holds it.
+
     Args:
-        vectors: (n, d) float32.
+        index: The graph.
     """
 
     kind = Kind.HNSW
     needs_probes_of_depth = True
 
-    def __init__(self, vectors: Floats) -> None:
-        self.rows = len(vectors)
-        self._index = _faiss.IndexHNSWSQ(
-            vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, _LINKS, faiss.METRIC_INNER_PRODUCT
-        )
-        self._index.hnsw.efConstruction = _BUILD_EF
-        self._index.train(vectors)
-        for start in range(0, self.rows, _ADD_ROWS):
+    def __init__(self, index: Any) -> None:
+        self.rows = int(index.ntotal)
+        self.index = index
+
+    @classmethod
+    def of(cls, vectors: Floats) -> Self:
+        """Build a graph over vectors, (n, d) float32."""
+        index = _faiss.IndexHNSWSQ(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = _BUILD_EF
+        index.train(vectors)
+        for start in range(0, len(vectors), _ADD_ROWS):
             checkpoint()
-            self._index.add(vectors[start : start + _ADD_ROWS])
+            index.add(vectors[start : start + _ADD_ROWS])
+        return cls(index)
 
     @property
     def nbytes(self) -> int:
         """Its codes and its links."""
-        graph = self._index.hnsw
+        graph = self.index.hnsw
         links = 4 * (graph.neighbors.size() + graph.levels.size()) + 8 * graph.offsets.size()
-        return int(2 * self._index.d * self.rows + links)
+        return int(2 * self.index.d * self.rows + links)
 
     def candidates(
         self, queries: Floats, count: int, *, probes: int, allowed: NDArray[np.bool_] | None
@@ -63,7 +70,7 @@ class Hnsw(Structure):
         """Return the best rows of a walk that keeps `probes` candidates, at most as many."""
         selector = None if allowed is None else selector_of(allowed)
         params = _faiss.SearchParametersHNSW(sel=selector, efSearch=min(max(probes, 1), self.rows))
-        rows: NDArray[np.int64] = self._index.search(queries, min(count, max(probes, 1), self.rows), params=params)[1]
+        rows: NDArray[np.int64] = self.index.search(queries, min(count, max(probes, 1), self.rows), params=params)[1]
         return rows
 
     def filtered_work(self, probes: int, share: float) -> float:  # noqa: ARG002

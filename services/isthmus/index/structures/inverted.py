@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import faiss
 import numpy as np
@@ -104,48 +104,63 @@ class TrainedLists:
 class Inverted(Structure):
     """Lists of codes.
 
+    Attributes:
+        index: As FAISS holds them.
+        coarse: The lists themselves.
+
     Args:
-        trained: What they share with others.
-        vectors: (n, d) float32.
+        kind: IVF_SQ8 or IVF_PQ.
+        coarse: The lists.
+        index: What is in them.
+        trained: What it shares with others and does not own; None where it owns all.
     """
 
-    def __init__(self, trained: TrainedLists, vectors: Floats) -> None:
-        self.kind = trained.kind
-        self.rows = len(vectors)
+    def __init__(self, kind: Kind, coarse: Coarse, index: Any, *, trained: TrainedLists | None = None) -> None:
+        self.kind = kind
+        self.rows = int(index.ntotal)
+        self.coarse = coarse
+        self.index = index
         self._trained = trained
-        self._coarse = trained.coarse
-        self._index = trained.empty_index()
-        assigned = []
-        for start in range(0, self.rows, _ADD_ROWS):
+        self._list_of = _lists_of_rows(index)
+
+    @classmethod
+    def of(cls, trained: TrainedLists, vectors: Floats) -> Self:
+        """Put vectors into lists.
+
+        Args:
+            trained: What they share with others.
+            vectors: (n, d) float32.
+        """
+        index = trained.empty_index()
+        for start in range(0, len(vectors), _ADD_ROWS):
             checkpoint()
             part = vectors[start : start + _ADD_ROWS]
-            lists, rows = self._coarse.assign(part), _padded(part, self.kind)
+            lists, rows = trained.coarse.assign(part), _padded(part, trained.kind)
             numbers = np.arange(start, start + len(part), dtype=np.int64)
-            self._index.add_core(len(part), *map(_faiss.swig_ptr, (rows, numbers, lists)))
-            assigned.append(lists.astype(np.int16))
-        self._list_of = np.concatenate(assigned)
+            index.add_core(len(part), *map(_faiss.swig_ptr, (rows, numbers, lists)))
+        return cls(trained.kind, trained.coarse, index, trained=trained)
 
     @property
     def nbytes(self) -> int:
         """Its codes, row numbers and the list of each row."""
-        return int(self.rows * (self._index.code_size + NUMBER_BYTES))
+        return int(self.rows * (self.index.code_size + NUMBER_BYTES))
 
     def candidates(
         self, queries: Floats, count: int, *, probes: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
         """Return the rows that seem best of those in the lists whose routes are."""
-        count, probes = min(count, self.rows), min(max(probes, 1), self._coarse.count)
-        lists = self._coarse.probe(queries, probes) if allowed is None else self._lists_with(queries, probes, allowed)
+        count, probes = min(count, self.rows), min(max(probes, 1), self.coarse.count)
+        lists = self.coarse.probe(queries, probes) if allowed is None else self._lists_with(queries, probes, allowed)
         shared = np.zeros(lists.shape, dtype=np.float32)
         if self.kind is Kind.IVF_PQ:
             # A code says how a vector differs from its list's centroid; what a query has in common with that is added.
-            shared = np.einsum("nd,npd->np", queries, self._coarse.centroids[np.maximum(lists, 0)], dtype=np.float32)
+            shared = np.einsum("nd,npd->np", queries, self.coarse.centroids[np.maximum(lists, 0)], dtype=np.float32)
         asked = _padded(queries, self.kind)
         scores, rows = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         selector = None if allowed is None else selector_of(allowed)
         params = _faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1])
         pointers = [_faiss.swig_ptr(array) for array in (asked, lists, shared, scores, rows)]
-        self._index.search_preassigned_c(len(asked), pointers[0], count, *pointers[1:], False, params)
+        self.index.search_preassigned_c(len(asked), pointers[0], count, *pointers[1:], False, params)
         return rows
 
     def _lists_with(self, queries: Floats, probes: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -154,9 +169,9 @@ class Inverted(Structure):
         A filter need not be independent of what is asked. Where it leaves much of what a query would look at, fewer
         lists do; where it takes that away, what is left lies at the edge of many lists, and the query gets none.
         """
-        counts = np.bincount(self._list_of[allowed], minlength=self._coarse.count)
+        counts = np.bincount(self._list_of[allowed], minlength=self.coarse.count)
         wanted = probes * float(counts.mean())
-        lists = self._coarse.probe(queries, self._coarse.count)
+        lists = self.coarse.probe(queries, self.coarse.count)
         held = counts[lists]
         looked = (np.cumsum(held, axis=1) - held < wanted) & (held > 0)
         looked &= lists >= 0
@@ -170,13 +185,13 @@ class Inverted(Structure):
         return _SELECTED_WORK * share * self._looked_at(probes)
 
     def _looked_at(self, probes: int) -> float:
-        return self.rows * min(1.0, probes / self._coarse.count)
+        return self.rows * min(1.0, probes / self.coarse.count)
 
     def efforts(self) -> Iterator[Effort]:
         """Yield more and more lists with shortlists of several lengths, by what they cost."""
         efforts = [
             Effort(probes, factor * SHORTLIST_MIN_COUNT)
-            for probes, factor in itertools.product(raised(self._coarse.count), _SHORTLISTS[self.kind])
+            for probes, factor in itertools.product(raised(self.coarse.count), _SHORTLISTS[self.kind])
         ]
         yield from sorted(
             efforts, key=lambda effort: self._looked_at(effort.probes) + _RESCORED_WORK * effort.shortlist
@@ -202,6 +217,17 @@ def _product_quantizer(rows: Floats) -> Any:
     encoder = _faiss.ProductQuantizer(rows.shape[1], len(parts), _PQ_BITS)
     _faiss.copy_array_to_vector(np.ascontiguousarray(parts, dtype=np.float32).ravel(), encoder.centroids)
     return encoder
+
+
+def _lists_of_rows(index: Any) -> NDArray[np.int16]:
+    """Return the list that each row was put into, (n,)."""
+    found = np.empty(index.ntotal, dtype=np.int16)
+    held = index.invlists
+    for number in range(index.nlist):
+        count = held.list_size(number)
+        if count:
+            found[_faiss.rev_swig_ptr(held.get_ids(number), count)] = number
+    return found
 
 
 def _padded(rows: Floats, kind: Kind) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +17,13 @@ from isthmus.index.catalog import CatalogEntry, StorePaths, read_catalog
 from isthmus.index.engine import WriterEngine
 from isthmus.index.follower import Follower
 from isthmus.index.ranking import Question, rank_snapshot
+from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Snapshot
+from isthmus.index.structure_state import StructureReport, StructureState
+from isthmus.index.structures import Arranged, Effort, build
 from isthmus.index.table import AppendTable
 from isthmus.runtime.base.object_store import ObjectStore
+from isthmus.runtime.base.structure_kinds import Kind
 from tests.unit.index.support import (
     DIMENSION,
     SPACE,
@@ -34,7 +38,7 @@ from tests.unit.index.support import (
     vectors,
 )
 
-__all__ = ["IMAGES", "QUERIES", "TEXTS", "Saved", "answers", "contents", "fill"]
+__all__ = ["IMAGES", "QUERIES", "TEXTS", "Saved", "answers", "arranged", "brute_force", "change", "contents", "fill"]
 
 IMAGES: Final = 1_500
 """Of so many a segment is worth a file."""
@@ -69,10 +73,13 @@ class Saved:
         follower.follow()
         return follower
 
-    def save(self) -> None:
-        """Write cache files of the collection as it is loaded from the store."""
+    def save(self, kind: Kind = Kind.FLAT_FLOAT32) -> None:
+        """Write cache files of the collection as it is loaded from the store, its images searched by a kind."""
         follower = self.load()
-        self.cache.save(follower.snapshot(), follower.fresh_view(), reserve_bytes=0)
+        found = follower.snapshot()
+        if kind is not Kind.FLAT_FLOAT32:
+            found = arranged(found, kind)
+        self.cache.save(found, follower.fresh_view(), reserve_bytes=0)
 
     @property
     def files(self) -> list[Path]:
@@ -122,6 +129,19 @@ def answers(snapshot: Snapshot, modality: Modality = Modality.IMAGE) -> list[lis
     question = Question(modality=modality, space=SPACE, top_k=10, item_modality=Modality.IMAGE)
     found = rank_snapshot(snapshot, QUERIES, question).neighbors
     return [[neighbor.item.id for neighbor in neighbors] for neighbors in found]
+
+
+def arranged(snapshot: Snapshot, kind: Kind) -> Snapshot:
+    """Return a snapshot whose images are searched by a structure."""
+    (part,) = snapshot.segments[Modality.IMAGE]
+    structure = build(kind, part.segment.vectors, list_count=16)
+    segment = part.segment.arranged_as(Arranged(structure, Effort(probes=16)))
+    report = StructureReport(state=StructureState.READY, kind=kind, recall=0.97, rows=part.live_count)
+    return replace(
+        snapshot,
+        segments={**snapshot.segments, Modality.IMAGE: (LiveSegment(segment, part.live, part.dead_count),)},
+        structures={Modality.IMAGE: report},
+    )
 
 
 def brute_force(snapshot: Snapshot, rows: dict[str, tuple[bytes, ...]]) -> list[list[str]]:

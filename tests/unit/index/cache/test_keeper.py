@@ -6,6 +6,7 @@ import asyncio
 import logging
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +14,17 @@ import faiss
 import pytest
 
 from isthmus.core.modality import Modality
+from isthmus.index.cache.container import Container
 from isthmus.index.engine import SearcherEngine
-from isthmus.index.metrics import CACHE_BYTES, CACHE_FAILURES, CACHE_ROWS
+from isthmus.index.metrics import CACHE_BYTES, CACHE_FAILURES, CACHE_ROWS, STRUCTURE_RECALL, STRUCTURE_SECONDS
+from isthmus.index.structure_state import StructureState
 from tests.unit.index.cache.saved import IMAGES, QUERIES, change, fill
 from tests.unit.index.support import (
+    ONE_SPACE,
     SPACE,
     TENANT,
     UNVERIFIED,
+    center,
     create,
     identity,
     images,
@@ -84,6 +89,39 @@ async def test_a_second_start_reads_files_and_answers_alike(store: Path, tmp_pat
         await change(writer, seed=3)
     async with running_searcher(store) as plain, running_searcher(store, cache_dir=folder) as searcher:
         assert await _answers(searcher) == await _answers(plain)
+
+
+async def test_structures_are_read_and_not_built_again(tmp_path: Path) -> None:
+    """A second start answers from the structures of the first one at once, and tells the same of them."""
+    folder, options = tmp_path / "cache", {"cache_rest_s": 0.0, "structure_min_rows": 1_000}
+    async with running_writer(tmp_path / "store") as writer:
+        await create(writer, settings=replace(ONE_SPACE, index="ivf_sq8"), aligner=center())
+        for start in (0, 1_000):
+            ids = [f"i{number}" for number in range(start, start + 1_000)]
+            await upsert(writer, images(ids), vectors(start, 1_000))
+    async with running_searcher(tmp_path / "store", cache_dir=folder, **options) as searcher:
+        async with asyncio.timeout(_WAIT_S):
+            while True:
+                report = (await searcher.structure_reports(TENANT, "things"))[Modality.IMAGE]
+                if report.state is StructureState.READY:
+                    break
+                await asyncio.sleep(0.02)
+        await _until(lambda: any(_holds_structure(file) for file in _files(folder)) and len(_files(folder)) == 1)
+        expected = await _answers(searcher)
+    (folder / "vectors-of-a-process-that-died.tmp").write_bytes(b"x")
+    built = STRUCTURE_SECONDS._sum.get()
+    async with running_searcher(tmp_path / "store", cache_dir=folder, **options) as searcher:
+        assert (await searcher.structure_reports(TENANT, "things"))[Modality.IMAGE] == report
+        assert await _answers(searcher) == expected
+        labels = (TENANT, "things", "image", "ivf_sq8")
+        await _until(lambda: STRUCTURE_RECALL.labels(*labels)._value.get() == report.recall)
+    assert STRUCTURE_SECONDS._sum.get() == built
+    assert not list(folder.glob("*.tmp"))
+
+
+def _holds_structure(file: Path) -> bool:
+    with Container.open(file) as container:
+        return "faiss" in container.lengths
 
 
 async def test_files_follow_the_collection(store: Path, tmp_path: Path) -> None:

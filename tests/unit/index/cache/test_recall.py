@@ -20,7 +20,19 @@ from isthmus.index.follower import Follower
 from isthmus.index.store import EventTable, EventView
 from isthmus.runtime.base.errors import DataLossError
 from isthmus.runtime.base.shards import Shard
-from tests.unit.index.cache.saved import IMAGES, TEXTS, Saved, answers, brute_force, change, contents, fill
+from isthmus.runtime.base.structure_kinds import Kind
+from tests.unit.index.cache.saved import (
+    IMAGES,
+    QUERIES,
+    TEXTS,
+    Saved,
+    answers,
+    arranged,
+    brute_force,
+    change,
+    contents,
+    fill,
+)
 from tests.unit.index.support import (
     TENANT,
     UNVERIFIED,
@@ -165,6 +177,83 @@ def test_files_that_know_more_than_the_store_are_refused(saved: Saved, tmp_path:
     assert contents(found) == contents(before.load().snapshot())
     assert "late0" not in contents(found)
     assert not saved.files
+
+
+def test_rows_that_were_folded_away_do_not_count_and_go(saved: Saved) -> None:
+    """Deleted items leave the store with the next fold; the files serve on, and are written anew without them."""
+
+    async def write() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            await writer.delete(TENANT, "things", ids=["i777", "i778"], request_id=request_id())
+            await upsert(writer, images(["i3"]), vectors(12, 1))
+
+    asyncio.run(write())
+    table = EventTable.open(saved.paths.events(TENANT, saved.entry.uuid), durable=False)
+    assert table.fold(request_ids_count=100, least_dead=1) > 0
+    _check_renewed(saved, gone=b"i777")
+
+
+def _check_renewed(saved: Saved, *, gone: bytes) -> None:
+    """Check that a start uses a file whose rows are not all there, and that the next one holds none such."""
+    expected = contents(saved.load().snapshot())
+    (before,) = saved.files
+    assert gone in before.read_bytes()
+    cache = saved.cache
+    follower = saved.load(cache=cache)
+    found = follower.snapshot()
+    assert contents(found) == expected
+    assert found.segments[Modality.IMAGE][0].dead_count > 0  # from the file, not from the store
+    assert cache.is_due(found, rest_s=0.0)
+    cache.save(found, follower.fresh_view(), reserve_bytes=0)
+    (after,) = saved.files
+    assert gone not in after.read_bytes()
+    assert not cache.is_due(found, rest_s=0.0)
+    again = saved.cache
+    assert contents(saved.load(cache=again).snapshot()) == expected
+    assert saved.files == [after]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.FLAT_FLOAT32])
+def test_structures_come_back_with_their_segments(saved: Saved, kind: Kind) -> None:
+    """Equal answers to the last bit, candidates too; vectors stay in the file; nothing is trained or built again."""
+    follower = saved.load()
+    whole = arranged(follower.snapshot(), kind)
+    saved.cache.save(whole, follower.fresh_view(), reserve_bytes=0)
+    cache = saved.cache
+    found = saved.load(cache=cache).snapshot()
+    (part,), (old,) = found.segments[Modality.IMAGE], whole.segments[Modality.IMAGE]
+    assert part.segment.arranged is not None
+    assert old.segment.arranged is not None
+    assert part.segment.arranged.effort == old.segment.arranged.effort
+    structures = [side.segment.arranged.structure for side in (part, old) if side.segment.arranged is not None]
+    asked = whole.query_rows(QUERIES, Modality.IMAGE)
+    candidates = [one.candidates(asked, 20, probes=4, allowed=None) for one in structures]
+    np.testing.assert_array_equal(candidates[0], candidates[1])
+    assert structures[0].kind is structures[1].kind is kind
+    assert answers(found) == answers(whole)
+    assert contents(found) == contents(whole)
+    assert found.structures == whole.structures
+    assert part.segment.vector_bytes == 0
+    assert not cache.is_due(found, rest_s=0.0)
+
+
+def test_a_structure_whose_segment_lost_rows_is_not_kept(saved: Saved) -> None:
+    """Codes of what was taken out of the store would stay in it: what is live is written, and no structure."""
+    follower = saved.load()
+    whole = arranged(follower.snapshot(), Kind.HNSW)
+
+    async def write() -> None:
+        async with running_writer(Path(saved.paths.root)) as writer:
+            await writer.delete(TENANT, "things", ids=["i777"], request_id=request_id())
+
+    asyncio.run(write())
+    table = EventTable.open(saved.paths.events(TENANT, saved.entry.uuid), durable=False)
+    assert table.fold(request_ids_count=100, least_dead=1) > 0
+    saved.cache.save(whole, follower.fresh_view(), reserve_bytes=0)
+    found = saved.load(cache=saved.cache).snapshot()
+    assert contents(found) == contents(saved.load().snapshot())
+    assert found.segments[Modality.IMAGE][0].segment.arranged is None
+    assert b"i777" not in saved.files[0].read_bytes()
 
 
 def test_files_under_another_aligner_are_of_no_use(saved: Saved) -> None:
