@@ -108,8 +108,8 @@ def _inverted(data: _Data, device: str) -> Figure:
     index = _faiss.IndexIVFScalarQuantizer(
         routes, routes.d, trained.coarse.count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT, False
     )
-    index.sq, index.is_trained, index.ntotal = structure._index.sq, True, structure.rows
-    index.replace_invlists(structure._index.invlists, False)
+    index.sq, index.is_trained, index.ntotal = structure.index.sq, True, structure.rows
+    index.replace_invlists(structure.index.invlists, False)
     index.nprobe = effort.probes
     placed = _on(device, index)
     placed.nprobe = effort.probes
