@@ -134,7 +134,7 @@ async def test_any_history_is_brought_back_to_any_revision_that_a_backup_holds(
     states: dict[int, tuple[_Items, str]] = {}
     backups: list[_Parts] = []
     revision = 1
-    for step in range(40):
+    for step in range(30):
         revision = max(revision, await _step(writer, rng, 100 * seed + step))
         info = await writer.get_collection(TENANT, "things")
         states[revision] = (await _contents(searcher, revision), info.aligner)
