@@ -12,10 +12,11 @@ import grpc
 
 from isthmus.core.modality import Modality
 from isthmus.gateway.assembly import Gateway
+from isthmus.gateway.given_vectors import given_vector
 from isthmus.gateway.pair_matching import MatchAnswer, MatchCommand, PairSource, SideSource
 from isthmus.gateway.search import ItemQuery
 from isthmus.gateway.validation import image_content, text_content
-from isthmus.gateway.wire import each, given_vector, item_errors, refuses_long, timings_message
+from isthmus.gateway.wire import each, item_errors, refuses_long, timings_message
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import AUDIT_DEFAULT_COUNT, AUDIT_MAX_COUNT, MATCH_MAX_COUNT
 from isthmus.runtime.base.names import check_count, check_item_id, check_name

@@ -11,6 +11,7 @@ from isthmus.core.notes import word_count
 from isthmus.gateway.domain import Content, Stages
 from isthmus.gateway.engine import EmbedAnswer, SpacedRows
 from isthmus.gateway.evaluate import SearchReport
+from isthmus.gateway.given_vectors import given_vector, given_vectors
 from isthmus.gateway.messages import attribute_values, modality_of
 from isthmus.gateway.search import (
     Example,
@@ -30,15 +31,14 @@ from isthmus.gateway.validation import (
     check_words,
     image_content,
     text_content,
-    vector_row,
 )
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.digests import metadata_digest
 from isthmus.runtime.base.errors import InvalidArgumentError, IsthmusError, ResourceExhaustedError
 from isthmus.runtime.base.limits import EXAMPLE_WEIGHT_MAX, EXAMPLES_MAX_COUNT, TOP_K_DEFAULT_COUNT, TOP_K_MAX_COUNT
-from isthmus.runtime.base.names import check_count, check_item_id, check_name, check_pair_key, check_space
+from isthmus.runtime.base.names import check_count, check_item_id, check_name, check_pair_key
 from isthmus.runtime.rpc.answer_terms import asked_terms_of
-from isthmus.runtime.rpc.codec import check_modality, decode_vectors, unknown_enum
+from isthmus.runtime.rpc.codec import check_modality, unknown_enum
 from isthmus.runtime.rpc.filters import filter_of
 from isthmus.runtime.rpc.status import item_error
 from isthmus.v1 import common_pb2, gateway_service_pb2
@@ -48,7 +48,6 @@ __all__ = [
     "checked_items",
     "each",
     "embed_response",
-    "given_vector",
     "item_errors",
     "query_source",
     "refuses_long",
@@ -116,10 +115,13 @@ def _nothing_in(field: str) -> IsthmusError:
 
 def checked_items(items: Sequence[gateway_service_pb2.UpsertItem]) -> list[CheckedItem | IsthmusError]:
     """Return each item checked, or what is wrong with it; the second of two with one id is refused."""
-    return refuse_duplicates(each(items, _item))
+    with_vector = [number for number, item in enumerate(items) if item.WhichOneof("content") == "vector"]
+    vectors = dict(zip(with_vector, given_vectors([items[number].vector for number in with_vector]), strict=True))
+    numbered = [(item, vectors.get(number)) for number, item in enumerate(items)]
+    return refuse_duplicates(each(numbered, lambda pair: _item(*pair)))
 
 
-def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
+def _item(message: gateway_service_pb2.UpsertItem, vector: GivenVector | IsthmusError | None) -> CheckedItem:
     item_id = check_item_id(message.id)
     pair_key = check_pair_key(message.pair_key)
     thumbnail = check_thumbnail(message.thumbnail)
@@ -131,8 +133,10 @@ def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
         source = text_content(message.text)
     elif kind == "image":
         source = image_content(message.image)
-    elif kind == "vector":
-        source = given_vector(message.vector)
+    elif isinstance(vector, IsthmusError):
+        raise vector
+    elif vector is not None:
+        source = vector
     else:
         raise _nothing_in(_CONTENT)
     if words:
@@ -154,18 +158,6 @@ def _item(message: gateway_service_pb2.UpsertItem) -> CheckedItem:
         ),
         content_words=words,
     )
-
-
-def given_vector(message: gateway_service_pb2.SpacedVector, *, field: str = "vector") -> GivenVector:
-    """Return a vector that a caller made, canonical.
-
-    Raises:
-        InvalidArgumentError: INVALID_VECTOR, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE or INVALID_FIELD.
-    """
-    modality = modality_of(check_modality(message.modality, field=f"{field}.modality"))
-    space = check_space(message.space, field=f"{field}.space")
-    values = decode_vectors(message.vector, field=f"{field}.vector", max_rows=1)
-    return GivenVector(modality, space, vector_row(values, field=f"{field}.vector"), values.shape[1])
 
 
 def search_command(request: gateway_service_pb2.SearchItemsRequest) -> SearchCommand:
