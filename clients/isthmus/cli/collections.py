@@ -12,7 +12,7 @@ from isthmus.cli.failures import reporting
 from isthmus.cli.options import Address, Json, connect
 from isthmus.cli.output import facts, note, percent, print_json, print_table, table
 from isthmus.cli.promotions import history_document, show_active, show_history
-from isthmus.client import Collection, GuardLimits, IndexKind, Structure
+from isthmus.client import Collection, GuardLimits, IndexKind, ServedRecall, Structure
 
 __all__ = ["app", "show_collection"]
 
@@ -144,10 +144,18 @@ def show_collection(collection: Collection, *, as_json: bool) -> None:
             *([("shadow aligner", collection.shadow_aligner)] if collection.shadow_aligner else []),
             *([("index", collection.index)] if collection.index else []),
             *((f"{found.modality} search", _told(found)) for found in collection.structures),
+            *((f"{one.modality} recall", _measured(one.served)) for one in collection.structures if one.served),
             *([("keyword search", "texts are kept")] if collection.keyword_search else []),
             ("revision", collection.revision),
         ]
     )
+
+
+def _measured(served: ServedRecall) -> str:
+    """Say what of the nearest items is found now."""
+    asked = "real queries" if served.real else "items of the other modality"
+    low = "; LOW" if served.recall < served.target else ""
+    return f"{percent(served.recall)} @10 on {served.query_count} {asked}, of {percent(served.target)}{low}"
 
 
 def _told(found: Structure) -> str:

@@ -19,7 +19,7 @@ from isthmus.client.aligners.results import (
 from isthmus.client.async_client import AsyncClient
 from isthmus.client.backups.results import Backup, RestoreResult
 from isthmus.client.client import Client
-from isthmus.client.collections.results import Collection, IndexKind, Structure, StructureState
+from isthmus.client.collections.results import Collection, IndexKind, ServedRecall, Structure, StructureState
 from isthmus.client.config import DEFAULT_ADDRESS, ClientConfig, Limits, Resume, Timeouts, Tls
 from isthmus.client.embed.results import Embeddings, EmbedResult
 from isthmus.client.errors import (
@@ -167,6 +167,7 @@ __all__ = [
     "RestoreResult",
     "Resume",
     "SearchResult",
+    "ServedRecall",
     "ShadowReport",
     "ShadowState",
     "SliceOptions",

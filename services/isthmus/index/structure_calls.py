@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from isthmus.core.modality import Modality
+from isthmus.index.probe.figures import RecallFigure
 from isthmus.index.shard_calls import ShardCalls
 from isthmus.index.structure_state import StructureReport, StructureState
 from isthmus.runtime.base import context
@@ -39,12 +40,20 @@ class StructureCalls(ShardCalls):
         found = await self._engine.structure_reports(
             call.tenant, request.collection, min_revision=request.min_revision, timeout_s=call.remaining_s()
         )
+        served = {
+            figure.item_modality: figure
+            for figure in await self._engine.recall_figures(call.tenant, request.collection)
+        }
         return index_search_service_pb2.GetStructuresResponse(
-            structures=[_structure_message(modality, report) for modality, report in found.items()]
+            structures=[
+                _structure_message(modality, report, served.get(modality)) for modality, report in found.items()
+            ]
         )
 
 
-def _structure_message(modality: Modality, report: StructureReport) -> common_pb2.Structure:
+def _structure_message(
+    modality: Modality, report: StructureReport, served: RecallFigure | None
+) -> common_pb2.Structure:
     return common_pb2.Structure(
         modality=_MODALITIES[modality],
         state=_STATES[report.state],
@@ -57,4 +66,16 @@ def _structure_message(modality: Modality, report: StructureReport) -> common_pb
         memory_bytes=report.memory_bytes,
         needed_bytes=report.needed_bytes,
         limit_bytes=report.limit_bytes,
+        served=None if served is None else _served_message(served),
+    )
+
+
+def _served_message(figure: RecallFigure) -> common_pb2.ServedRecall:
+    return common_pb2.ServedRecall(
+        recall=figure.recall,
+        target=figure.target,
+        query_count=figure.query_count,
+        real=figure.is_real,
+        revision=figure.revision,
+        time_micros=round(figure.time_s * 1e6),
     )

@@ -139,6 +139,8 @@ def test_collections_come_and_go(isthmus: Isthmus) -> None:
     shown = isthmus("collections", "show", "many").stdout
     found = r"image search +ivf_sq8 for 200000 items, 100.0 MiB, recall@10 96.\d ?% on queries of the other modality"
     assert re.search(found, shown)
+    assert re.search(r"image recall +92.5 ?% @10 on 100 real queries, of 95.0 ?%; LOW", shown)
+    assert "text recall" not in shown
     assert re.search(r"text search +all vectors; ivf_pq does not fit: 2,048 MiB in all, of 1,024 MiB", shown)
     assert isthmus("collections", "show", "many", "--json").json()["structures"][0]["recall"] == 0.9625
     assert isthmus("collections", "create", "odd", "--index", "annoy").status == 2

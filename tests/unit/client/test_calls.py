@@ -22,6 +22,7 @@ from isthmus.client import (
     Item,
     Limits,
     NotFoundError,
+    ServedRecall,
     SpacedVector,
 )
 from tests.unit.client.both_clients import Both
@@ -305,6 +306,10 @@ async def test_a_collection_names_its_structure_and_tells_what_it_has(call: Both
         0.9625,
         True,
     )
+    assert ready.served == ServedRecall(
+        recall=0.925, target=0.95, query_count=100, real=True, revision=1, time_micros=1_700_000_000_000_000
+    )
+    assert refused.served is None
     assert (refused.state, refused.kind, refused.recall, refused.needed_bytes) == (
         "over_budget",
         "ivf_pq",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from isthmus.client.collections.results import Collection, IndexKind, Structure, StructureState
+from isthmus.client.collections.results import Collection, IndexKind, ServedRecall, Structure, StructureState
 from isthmus.client.convert import modality_name
 from isthmus.client.inputs import GuardLimits
 from isthmus.v1 import common_pb2
@@ -64,4 +64,16 @@ def _structure(message: common_pb2.Structure) -> Structure:
         memory_bytes=message.memory_bytes,
         needed_bytes=message.needed_bytes,
         limit_bytes=message.limit_bytes,
+        served=_served(message.served) if message.HasField("served") else None,
+    )
+
+
+def _served(message: common_pb2.ServedRecall) -> ServedRecall:
+    return ServedRecall(
+        recall=message.recall,
+        target=message.target,
+        query_count=message.query_count,
+        real=message.real,
+        revision=message.revision,
+        time_micros=message.time_micros,
     )

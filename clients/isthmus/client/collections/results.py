@@ -7,12 +7,30 @@ from typing import Literal, TypeAlias
 
 from isthmus.client.inputs import GuardLimits, Modality
 
-__all__ = ["Collection", "IndexKind", "Structure", "StructureState"]
+__all__ = ["Collection", "IndexKind", "ServedRecall", "Structure", "StructureState"]
 
 IndexKind: TypeAlias = Literal["flat_float32", "flat_float16", "flat_sq8", "ivf_sq8", "hnsw", "ivf_pq"]
 """How the vectors of large segments are searched; all but the first miss some neighbours and answer sooner."""
 StructureState: TypeAlias = Literal["exact", "ready", "over_budget", "failed", "unknown"]
 """What became of structures; `unknown` is a value of a later server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRecall:
+    """Recall of what a searcher serves, measured in the background on queries of the other modality."""
+
+    recall: float
+    """Recall@10 against all vectors, in [0, 1]."""
+    target: float
+    """What it should not be below, in [0, 1]."""
+    query_count: int
+    """Queries it was measured on."""
+    real: bool
+    """Whether these were asked; else they are items of the other modality."""
+    revision: int
+    """The revision that was measured."""
+    time_micros: int
+    """When, in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +59,8 @@ class Structure:
     """What the searcher would take in all, where that is more than it may; else 0."""
     limit_bytes: int
     """What vectors and structures of all collections may take in the searcher."""
+    served: ServedRecall | None = None
+    """Recall of what is served now; None until it was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

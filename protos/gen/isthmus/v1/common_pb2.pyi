@@ -781,6 +781,7 @@ class Structure(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     NEEDED_BYTES_FIELD_NUMBER: _builtins.int
     LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
     modality: Global___Modality.ValueType
     """Output only. The modality."""
     state: Global___StructureState.ValueType
@@ -803,6 +804,10 @@ class Structure(_message.Message):
     """Output only. What the searcher would take in all while it is built, in bytes, where that is more than it may."""
     limit_bytes: _builtins.int
     """Output only. What vectors and structures of all collections may take in the searcher, in bytes."""
+    @_builtins.property
+    def served(self) -> Global___ServedRecall:
+        """Output only. Recall of what is served now; unset until it was measured."""
+
     def __init__(
         self,
         *,
@@ -817,16 +822,59 @@ class Structure(_message.Message):
         memory_bytes: _builtins.int = ...,
         needed_bytes: _builtins.int = ...,
         limit_bytes: _builtins.int = ...,
+        served: Global___ServedRecall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "recall", b"recall"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "recall", b"recall", "served", b"served"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "cross_modal", b"cross_modal", "item_count", b"item_count", "kind", b"kind", "limit_bytes", b"limit_bytes", "memory_bytes", b"memory_bytes", "modality", b"modality", "needed_bytes", b"needed_bytes", "probes", b"probes", "recall", b"recall", "shortlist", b"shortlist", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "cross_modal", b"cross_modal", "item_count", b"item_count", "kind", b"kind", "limit_bytes", b"limit_bytes", "memory_bytes", b"memory_bytes", "modality", b"modality", "needed_bytes", b"needed_bytes", "probes", b"probes", "recall", b"recall", "served", b"served", "shortlist", b"shortlist", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
     _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
 
 Global___Structure: _TypeAlias = Structure  # noqa: Y015
+
+@_typing.final
+class ServedRecall(_message.Message):
+    """Recall of what a searcher serves, measured in the background on queries of the other modality."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    QUERY_COUNT_FIELD_NUMBER: _builtins.int
+    REAL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TIME_MICROS_FIELD_NUMBER: _builtins.int
+    recall: _builtins.float
+    """Output only. Recall@10 against all vectors, 0 to 1."""
+    target: _builtins.float
+    """Output only. What it should not be below, 0 to 1."""
+    query_count: _builtins.int
+    """Output only. Queries it was measured on. A maximum of 100."""
+    real: _builtins.bool
+    """Output only. True for queries that were asked; false for items of the other modality in their place."""
+    revision: _builtins.int
+    """Output only. The revision that was measured."""
+    time_micros: _builtins.int
+    """Output only. When, in microseconds since 1970."""
+    def __init__(
+        self,
+        *,
+        recall: _builtins.float = ...,
+        target: _builtins.float = ...,
+        query_count: _builtins.int = ...,
+        real: _builtins.bool = ...,
+        revision: _builtins.int = ...,
+        time_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_count", b"query_count", "real", b"real", "recall", b"recall", "revision", b"revision", "target", b"target", "time_micros", b"time_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServedRecall: _TypeAlias = ServedRecall  # noqa: Y015
 
 @_typing.final
 class ShadowReport(_message.Message):

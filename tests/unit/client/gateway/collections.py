@@ -20,6 +20,9 @@ _STRUCTURE = common_pb2.Structure(
     item_count=200_000,
     memory_bytes=104_857_600,
     limit_bytes=1 << 30,
+    served=common_pb2.ServedRecall(
+        recall=0.925, target=0.95, query_count=100, real=True, revision=1, time_micros=1_700_000_000_000_000
+    ),
 )
 _REFUSED = common_pb2.Structure(
     modality=common_pb2.MODALITY_TEXT,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pytest
@@ -23,9 +23,12 @@ from isthmus.index.probe.pace import Pace, StoppedError
 from isthmus.index.probe.prober import QUERIES_MIN_COUNT
 from isthmus.index.probe.reservoir import QUERIES_MAX_COUNT, Reservoir
 from isthmus.index.segments import LiveSegment
+from isthmus.index.service import SearchServicer
 from isthmus.index.snapshot import Snapshot
 from isthmus.index.structures import Arranged, Effort, Structure, build
+from isthmus.runtime.base.shards import WHOLE
 from isthmus.runtime.base.structure_kinds import Kind
+from isthmus.v1.index_search_service_pb2 import GetStructuresRequest
 from tests.unit.index.cache.saved import Saved, fill
 from tests.unit.index.support import (
     ONE_SPACE,
@@ -222,6 +225,17 @@ async def test_a_searcher_measures_on_items_then_on_what_was_asked(tmp_path: Pat
             assert figures[Modality.IMAGE].is_real
             assert not figures[Modality.TEXT].is_real
             assert figures[Modality.IMAGE].revision == 3
+            told = await SearchServicer(searcher, WHOLE).GetStructures(
+                GetStructuresRequest(collection="things"), cast("Any", None)
+            )
+            images_told, texts_told = told.structures
+            assert (images_told.served.recall, images_told.served.query_count, images_told.served.real) == (
+                1,
+                100,
+                True,
+            )
+            assert not texts_told.served.real
+            assert images_told.served.time_micros > 0
             await writer.delete_collection(TENANT, "things", request_id=request_id())
             await _until(lambda: (TENANT, "things", "image") not in RECALL._metrics)
 
