@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 
+from isthmus.client import AsyncClient
 from isthmus.core.aligners import CenterAligner, IdentityAligner
 from isthmus.core.canonical import canonical
 from isthmus.index.catalog import StorePaths
@@ -303,6 +304,11 @@ async def _without_the_second(mesh: ShardedMesh, whole: gateway_service_pb2.Sear
     assert [item.id for item in (await mesh.sharded.stub.GetItems(got, timeout=10)).items] == [mine]
     got.ids.append(theirs)
     assert (await _refused(mesh.sharded.stub.GetItems(got, timeout=10)))[0] == "SHARD_UNAVAILABLE"
+    async with AsyncClient(mesh.sharded.gateway.address) as client:
+        found = await client.search("things", text="text 50", allow_partial=True)
+        assert (found.is_partial, found.shards_answered, found.shards_total) == (True, 1, 2)
+        many = await client.batch_search("things", ["text 50"], allow_partial=True)
+        assert (many.degraded, many.shards_answered, many.shards_total) == (("shards",), 1, 2)
     status = await mesh.sharded.status()
     assert not status.index_search_serving
     return token

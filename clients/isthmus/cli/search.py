@@ -80,6 +80,10 @@ def search(
         bool,
         typer.Option("--exact", help="Score every item, in place of those that a large collection's structures name."),
     ] = False,
+    allow_partial: Annotated[
+        bool,
+        typer.Option("--allow-partial", help="Answer without a group of searchers that is missing, and say so."),
+    ] = False,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=1000, help="How many neighbours.")] = 10,
     page_token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="Go on after the page whose `--json` named this token.")
@@ -105,6 +109,7 @@ def search(
             "collapse_above": collapse_above,
             "mmr_lambda": mmr_lambda,
             "exact": exact,
+            "allow_partial": allow_partial,
         }
         if queries is not None:
             if page_token is not None or keywords:
@@ -121,6 +126,7 @@ def search(
                     collapse_above=collapse_above,
                     mmr_lambda=mmr_lambda,
                     exact=exact,
+                    allow_partial=allow_partial,
                     top_k=top_k,
                 ),
                 queries,
@@ -140,6 +146,7 @@ def search(
             collapse_above=collapse_above,
             mmr_lambda=mmr_lambda,
             exact=exact,
+            allow_partial=allow_partial,
             top_k=top_k,
             page_token=page_token,
         )
@@ -168,6 +175,8 @@ def _document(found: SearchResult) -> dict[str, object]:
         "calibration": found.calibration,
         "truncated": found.truncated,
         "degraded": list(found.degraded),
+        "shards_answered": found.shards_answered,
+        "shards_total": found.shards_total,
         "timings": {name: getattr(found.timings, name) for name in found.timings.__dataclass_fields__},
     }
 
@@ -203,4 +212,5 @@ def _show(found: SearchResult) -> None:
     if found.truncated:
         note("the query text was cut to the model's context")
     if found.degraded:
-        note(f"answered without: {', '.join(found.degraded)}")
+        missing = f" ({found.shards_answered} of {found.shards_total} answered)" if found.is_partial else ""
+        note(f"answered without: {', '.join(found.degraded)}{missing}")

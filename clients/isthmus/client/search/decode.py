@@ -27,6 +27,8 @@ def search_result(response: gateway_service_pb2.SearchItemsResponse) -> SearchRe
         timings=timings_sum([response.timings]),
         next_page_token=response.next_page_token,
         collection=response.collection,
+        shards_answered=response.shards_answered,
+        shards_total=response.shards_total,
     )
 
 
@@ -60,6 +62,8 @@ def batch_result(
         calibration=calibration(max((response.calibration for response in received), default=0)),
         degraded=tuple(dict.fromkeys(part for response in received for part in response.degraded)),
         timings=timings_sum(response.timings for response in received),
+        shards_answered=min((response.shards_answered for response in received if response.results), default=0),
+        shards_total=max((response.shards_total for response in received), default=0),
     )
 
 

@@ -44,6 +44,7 @@ def search(
     collapse_above: float | None,
     mmr_lambda: float | None,
     exact: bool,
+    allow_partial: bool,
     top_k: int,
     page_token: str | None,
     min_revision: int | None,
@@ -67,6 +68,7 @@ def search(
             collapse_above=collapse_above,
             mmr_lambda=mmr_lambda,
             exact=exact,
+            allow_partial=allow_partial,
             page_token=page_token or "",
             keywords=keywords or "",
         )
@@ -102,6 +104,7 @@ def batch_search(
     collapse_above: float | None,
     mmr_lambda: float | None,
     exact: bool,
+    allow_partial: bool,
     top_k: int,
     basic: bool,
     min_revision: int | None,
@@ -130,6 +133,7 @@ def batch_search(
                     collapse_above=collapse_above,
                     mmr_lambda=mmr_lambda,
                     exact=exact,
+                    allow_partial=allow_partial,
                     view=common_pb2.NEIGHBOR_VIEW_BASIC if basic else common_pb2.NEIGHBOR_VIEW_FULL,
                 )
 

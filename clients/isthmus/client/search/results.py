@@ -59,6 +59,15 @@ class SearchResult:
     """Asks for the next page; empty where there are no more answers."""
     collection: str = ""
     """The collection that answered, where an alias was asked too."""
+    shards_answered: int = 0
+    """Groups of searchers that answered; 0 where collections are not split."""
+    shards_total: int = 0
+    """Groups of searchers that hold the collection; 0 where collections are not split."""
+
+    @property
+    def is_partial(self) -> bool:
+        """True when a group of searchers is missing, which only `allow_partial` permits."""
+        return self.shards_answered < self.shards_total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +100,7 @@ class BatchSearchResult:
     """Optional parts that were left out, for example `cache`."""
     timings: Timings
     """Sums over the messages it took."""
+    shards_answered: int = 0
+    """Groups of searchers that answered, the fewest of any query; 0 where collections are not split."""
+    shards_total: int = 0
+    """Groups of searchers that hold the collection; 0 where collections are not split."""

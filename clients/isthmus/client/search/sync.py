@@ -34,6 +34,7 @@ class SearchCalls(Calls):
         collapse_above: float | None = None,
         mmr_lambda: float | None = None,
         exact: bool = False,
+        allow_partial: bool = False,
         top_k: int = 10,
         page_token: str | None = None,
         min_revision: int | None = None,
@@ -63,6 +64,8 @@ class SearchCalls(Calls):
                 answers before, 0 to 1. None orders them by relevance alone. Both look at the best 4 x `top_k`
                 candidates, at least 100 and at most 1000.
             exact: Score every item, in place of those that a large collection's structures name.
+            allow_partial: Where collections are split over groups of searchers, answer from the groups that answer in
+                time and say so; else one that is missing fails the search.
             top_k: Neighbours wanted, 1 to 1000.
             page_token: `next_page_token` of the page before, with the same query; `top_k` answers a page, 10,000 in
                 all. Once the collection has changed, the next page fails with CURSOR_EXPIRED.
@@ -89,6 +92,7 @@ class SearchCalls(Calls):
                 collapse_above=collapse_above,
                 mmr_lambda=mmr_lambda,
                 exact=exact,
+                allow_partial=allow_partial,
                 top_k=top_k,
                 page_token=page_token,
                 min_revision=min_revision,
@@ -107,6 +111,7 @@ class SearchCalls(Calls):
         collapse_above: float | None = None,
         mmr_lambda: float | None = None,
         exact: bool = False,
+        allow_partial: bool = False,
         top_k: int = 10,
         basic: bool = False,
         min_revision: int | None = None,
@@ -124,6 +129,7 @@ class SearchCalls(Calls):
             collapse_above: As of `search`.
             mmr_lambda: As of `search`.
             exact: As of `search`.
+            allow_partial: As of `search`.
             top_k: Neighbours wanted of each query, 1 to 1000.
             basic: Tell of the answers' items only id, modality and pair key, which is quicker.
             min_revision: Answer from at least this revision; None means the newest this client wrote.
@@ -148,6 +154,7 @@ class SearchCalls(Calls):
                 collapse_above=collapse_above,
                 mmr_lambda=mmr_lambda,
                 exact=exact,
+                allow_partial=allow_partial,
                 top_k=top_k,
                 basic=basic,
                 min_revision=min_revision,
