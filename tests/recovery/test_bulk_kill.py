@@ -26,18 +26,18 @@ _LONG = bool(os.environ.get("ISTHMUS_TEST_LONG"))
 _SEED = int(os.environ.get("ISTHMUS_TEST_SEED", "0")) or time.time_ns() % 1_000_000
 _KILLS = 3 if _LONG else 1
 _BLOCK_ROWS = 128 if _LONG else 8
-_COMPARED = 240 if _LONG else 24
+_COMPARED = 240 if _LONG else 16
 _CAPTIONS = 5
 _TEXT_COSINE = 0.9995
 
 
 def _photos(tmp_path: Path) -> tuple[list[Path], int]:
-    """Return files of photos with five captions each, and how many there are: 6,000, or 60 in CI."""
+    """Return files of photos with five captions each, and how many there are: 6,000, or 32 in CI."""
     if _LONG:
         return FLICKR8K_TRAIN, sum(pq.ParquetFile(file).metadata.num_rows for file in FLICKR8K_TRAIN)
     few = tmp_path / "few.parquet"
-    pq.write_table(pq.read_table(FLICKR8K_DEV).slice(0, 60), few, row_group_size=25)
-    return [few], 60
+    pq.write_table(pq.read_table(FLICKR8K_DEV).slice(0, 32), few, row_group_size=10)
+    return [few], 32
 
 
 def _command(mesh: Process, staging: Path, files: Sequence[Path], engine: str, *more: str) -> list[str]:
@@ -70,13 +70,14 @@ def _stored(client: Client, collection: str, ids: Sequence[str]) -> dict[str, St
     return {item.id: item for item in found}
 
 
-@pytest.mark.timeout(2400 if _LONG else 120)
+@pytest.mark.timeout(2400 if _LONG else 300)
 def test_killed_at_random_moments_it_stores_every_item_once_as_the_online_path_does(tmp_path: Path) -> None:
     """0 lost, 0 doubled, 0 altered; image vectors bit for bit those of `client.upsert`.
 
     Text vectors are held to a cosine of 0.9995: in bfloat16 the encoder's last bits depend on what a text shares a
-    batch with, online as well (measured on 640 captions: 0.002 a component at most; images: none of 128).
-    ISTHMUS_TEST_LONG takes the 6,000 photos of train and three kills, ISTHMUS_TEST_SEED repeats a run.
+    batch with, online as well (measured on 640 captions: 0.002 a component at most).
+    ISTHMUS_TEST_LONG takes the 6,000 photos of train and three kills (measured: 240 of 240 images and 841 of 1,200
+    captions equal bit for bit), ISTHMUS_TEST_SEED repeats a run.
     """
     chance = random.Random(_SEED)
     files, count = _photos(tmp_path)

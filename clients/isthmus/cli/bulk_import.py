@@ -46,12 +46,23 @@ class GatewayImporter:
         self._collection = collection
         self._staging = staging
 
-    def missing(self, probes: Sequence[str]) -> set[str]:
-        """Return which of these ids the collection does not hold."""
-        if not probes:
+    def lost(self, records: Sequence[BlockRecord]) -> set[str]:
+        """Return the keys of those blocks, done once, that the collection does not hold any more.
+
+        A collection that is at a lower revision than a block is another one of the same name; else two items of the
+        block must be there, by a searcher that knows all that the writer does.
+        """
+        if not records:
             return set()
-        found = _patient(lambda: self._client.get_items(self._collection, list(dict.fromkeys(probes))))
-        return set(probes) - {item.id for item in found.items}
+        revision = _patient(lambda: self._client.get_collection(self._collection)).revision
+        younger = [record for record in records if record.revision <= revision]
+        probes = list(dict.fromkeys(name for record in younger for name in record.probe))
+        there: set[str] = set()
+        if probes:
+            found = _patient(lambda: self._client.get_items(self._collection, probes, min_revision=revision))
+            there = {item.id for item in found.items}
+        kept = {record.key for record in younger if there.issuperset(record.probe)}
+        return {record.key for record in records} - kept
 
     def store(self, record: BlockRecord, request_id: str) -> BlockRecord:
         """Import a block's files; return its record with what became of them.

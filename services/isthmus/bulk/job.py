@@ -27,8 +27,8 @@ def job_name(collection: str, sources: Sequence[str], *settings: object) -> str:
 class Importer(Protocol):
     """Hands staged blocks to the writer."""
 
-    def missing(self, probes: Sequence[str]) -> set[str]:
-        """Return which of these ids the collection does not hold."""
+    def lost(self, records: Sequence[BlockRecord]) -> set[str]:
+        """Return the keys of those blocks, done once, that the collection does not hold any more."""
         ...
 
     def store(self, record: BlockRecord, request_id: str) -> BlockRecord:
@@ -105,12 +105,10 @@ class BulkJob:
         tasks = {block.key(*salt): block for block in self.blocks}
         summary = BulkSummary(blocks=len(tasks))
         known = {record.key: record for record in staging.records() if record.key in tasks}
-        lost = self.importer.missing(
-            [name for record in known.values() if record.state == "done" for name in record.probe]
-        )
+        lost = self.importer.lost([record for record in known.values() if record.state == "done"])
         generations: dict[str, int] = {}
         for key, record in known.items():
-            if record.state == "done" and lost.isdisjoint(record.probe):
+            if record.state == "done" and key not in lost:
                 summary.resumed_blocks += 1
                 self._count(summary, record)
             elif record.state == "staged" and staging.is_whole(record):

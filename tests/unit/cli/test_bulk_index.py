@@ -11,8 +11,11 @@ import pytest
 
 from isthmus.bulk.blocks import Columns
 from isthmus.bulk.job import job_name
-from isthmus.bulk.staging import Staging
+from isthmus.bulk.staging import BlockRecord, Staging
+from isthmus.cli.bulk_import import GatewayImporter
+from isthmus.client import Client
 from tests.unit.cli.conftest import Isthmus
+from tests.unit.client.small_gateway import Running
 
 
 def _table(name: str = "photos.parquet") -> Path:
@@ -56,3 +59,23 @@ def test_the_same_command_runs_once_at_a_time(isthmus: Isthmus) -> None:
     held.lock()
     done = isthmus("bulk-index", source, "-c", "c", "--engine", "plain", "--staging", "staging", "--json")
     assert (done.status, done.json()["error"]["reason"]) == (1, "JOB_RUNNING")
+
+
+def _record(key: str, revision: int, *probe: str) -> BlockRecord:
+    return BlockRecord(key=key, state="done", rows=1, revision=revision, probe=probe)
+
+
+def test_blocks_that_a_collection_has_lost_are_found(filled: Isthmus, server: Running) -> None:
+    """Done once, and now of a later revision than the collection, or without its items: those are done again."""
+    with Client(server.address) as client:
+        revision = client.get_collection("pets").revision
+        importer = GatewayImporter(client, "pets", Staging("staging", "job"))
+        ids = sorted(filled("search", "-c", "pets", "--text", "cat", "--json").json()["neighbors"][0]["id"].split())
+        records = [
+            _record("there", revision, *ids),
+            _record("half", revision, *ids, "gone"),
+            _record("later", revision + 1, *ids),
+            _record("refused whole", 0),
+        ]
+        assert importer.lost(records) == {"half", "later"}
+        assert importer.lost([]) == set()
