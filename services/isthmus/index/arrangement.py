@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.core.modality import Modality
+from isthmus.index.cache.container import DamagedContainerError
 from isthmus.index.segments import LiveSegment
 from isthmus.index.snapshot import Merge, Snapshot
 from isthmus.index.structure_state import StructureReport, StructureState
@@ -30,9 +32,12 @@ from isthmus.index.structures import (
     tuned,
 )
 from isthmus.index.structures.mapped import mapped_copy
+from isthmus.runtime.base.logging import fields
 from isthmus.runtime.base.structure_kinds import Kind
 
 __all__ = ["Arrangement", "ArrangementTerms", "OverBudgetError", "arrange", "held_bytes", "is_large", "is_outdated"]
+
+log = logging.getLogger("isthmus.index")
 
 AUTO_KINDS: Final = (Kind.IVF_SQ8, Kind.IVF_PQ, Kind.HNSW)
 """What is chosen from, by what it takes to build."""
@@ -74,6 +79,7 @@ class ArrangementTerms:
         held_bytes: What the searcher takes now.
         limit_bytes: What it may take.
         folder: Where vectors lie beside structures; None keeps them in memory.
+        reserve_bytes: What is left free there.
     """
 
     wanted: Kind | None
@@ -82,6 +88,7 @@ class ArrangementTerms:
     held_bytes: int
     limit_bytes: int
     folder: Path | None
+    reserve_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,6 @@ def arrange(
 
     Raises:
         OverBudgetError: building would take more memory than there may be.
-        OSError: vectors cannot be put into a file.
     """
     parts = snapshot.segments[modality]
     large = [part for part in parts if is_large(part, terms.segment_min_rows)]
@@ -188,7 +194,7 @@ def arrange(
         [_part(part, structures.get(id(part))) for part in parts], sample.asked, recall_min=terms.recall_min
     )
     merges = tuple(
-        _swap(part, Arranged(structures[id(part)], measured.effort), terms.folder)
+        _swap(part, Arranged(structures[id(part)], measured.effort), terms)
         for part in large
         if id(part) in {id(one) for one in lacking} or _effort(part) != measured.effort
     )
@@ -256,10 +262,14 @@ def _effort(part: LiveSegment) -> Effort | None:
     return None if part.segment.arranged is None else part.segment.arranged.effort
 
 
-def _swap(part: LiveSegment, arranged: Arranged, folder: Path | None) -> Merge:
-    needs_file = folder is not None and part.segment.vector_bytes
-    mapped = mapped_copy(part.segment.vectors, folder) if folder is not None and needs_file else None
-    return Merge((part,), LiveSegment(part.segment.arranged_as(arranged, mapped=mapped), part.live, part.dead_count))
+def _swap(part: LiveSegment, arranged: Arranged, terms: ArrangementTerms) -> Merge:
+    segment, mapped = part.segment, None
+    if terms.folder is not None and segment.vector_bytes:
+        try:
+            mapped = mapped_copy(segment.vectors, terms.folder, reserve_bytes=terms.reserve_bytes)
+        except (OSError, DamagedContainerError) as error:  # there is room for them where they are
+            log.warning("vectors stay in memory", extra=fields(bytes=segment.vector_bytes, why=str(error)))
+    return Merge((part,), LiveSegment(segment.arranged_as(arranged, mapped=mapped), part.live, part.dead_count))
 
 
 def _segment_bytes(part: LiveSegment) -> int:

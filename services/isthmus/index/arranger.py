@@ -148,6 +148,7 @@ class Arranger:
             held_bytes=held,
             limit_bytes=self._limit_bytes,
             folder=self._config.cache_dir,
+            reserve_bytes=self._config.disk_reserve_bytes,
         )
         work = partial(self._arrange, follower, snapshot, modality, terms, known)
         await asyncio.get_running_loop().run_in_executor(self._builder, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -78,6 +79,21 @@ class TestBudget:
         with pytest.raises(OverBudgetError) as caught:
             _arranged(snapshot, room=room - 1)
         assert (caught.value.kind, caught.value.needed) == (Kind.IVF_PQ, held_bytes(snapshot) + room)
+
+    @pytest.mark.parametrize("full", [False, True])
+    def test_without_room_on_the_disk_vectors_stay_in_memory(
+        self, *, full: bool, lands: TwoLands, tmp_path: Path
+    ) -> None:
+        """The structures serve all the same; with room the vectors are as they were, and read where they lie."""
+        snapshot = _snapshot(lands)
+        found = _arranged(snapshot, wanted=Kind.IVF_SQ8, folder=tmp_path, reserve_bytes=(1 << 60) if full else 0)
+        after = _with(snapshot, found)
+        in_memory = [part.segment.vector_bytes > 0 for part in after.segments[Modality.IMAGE]]
+        assert in_memory == [full, full]
+        assert list(tmp_path.iterdir()) == []
+        for before, now in zip(snapshot.segments[Modality.IMAGE], after.segments[Modality.IMAGE], strict=True):
+            np.testing.assert_array_equal(before.segment.vectors, now.segment.vectors)
+        assert _recall(after, lands.questions) >= RECALL_MIN - 0.03
 
 
 class TestQueries:
