@@ -22,12 +22,14 @@ __all__ = [
     "PRODUCT_MIN_QUERIES",
     "PRODUCT_MIN_ROWS",
     "Found",
+    "candidate_count",
     "exactly",
     "gathered",
     "inner_products",
     "largest_norm",
     "nearest",
     "one_by_one",
+    "rounding",
     "swept",
 ]
 
@@ -176,16 +178,32 @@ def nearest(
         candidates: Returns the best rows of queries by a product; fewer than asked for only where no more are.
         again: Returns `count` neighbours of queries as `one_by_one` does.
     """
-    asked = count + max(_SPARE_MIN_COUNT, round(_SPARE_SHARE * count))
+    asked = candidate_count(count)
     approximate, rows = candidates(queries, asked)
     scores, best = _best(inner_products(queries, vectors, rows), rows, count)
     if approximate.shape[1] == asked:
-        # Two ways to add up d products, each off by at most d roundings, of half an eps each, of |query| |row|.
-        slack = queries.shape[1] * np.finfo(np.float32).eps * norm_max * np.linalg.norm(queries, axis=1)
-        undecided = np.flatnonzero(approximate[:, -1] + slack >= scores[:, -1])
+        undecided = np.flatnonzero(approximate[:, -1] + rounding(queries, norm_max=norm_max) >= scores[:, -1])
         if len(undecided):
             scores[undecided], best[undecided] = again(np.ascontiguousarray(queries[undecided]))
     return scores, best
+
+
+def candidate_count(count: int) -> int:
+    """Return how many candidates a product chooses where `count` neighbours are wanted."""
+    return count + max(_SPARE_MIN_COUNT, round(_SPARE_SHARE * count))
+
+
+def rounding(queries: NDArray[np.float32], *, norm_max: float) -> NDArray[np.float64]:
+    """Return how far apart the two ways to score may be at most, (n,).
+
+    Args:
+        queries: (n, d) float32.
+        norm_max: Largest norm of the rows that are searched.
+    """
+    # Two ways to add up d products, each off by at most d roundings, of half an eps each, of |query| |row|.
+    norms: NDArray[np.float64] = np.linalg.norm(queries, axis=1).astype(np.float64)
+    norms *= queries.shape[1] * float(np.finfo(np.float32).eps) * norm_max
+    return norms
 
 
 def inner_products(

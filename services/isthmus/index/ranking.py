@@ -16,13 +16,14 @@ from isthmus.core.diversity import diverse_places
 from isthmus.core.modality import Modality
 from isthmus.index.answers import answers_of
 from isthmus.index.examples import ExampleVectors, combined_query
+from isthmus.index.few_left import FEW_ROWS, search_few
 from isthmus.index.keyword_channel import KeywordChannel
 from isthmus.index.merging import Candidates, Merged, first_of_each, merge
 from isthmus.index.metrics import ALIGN_SECONDS, SEARCH_SECONDS
 from isthmus.index.model import SearchResult
 from isthmus.index.own_items import own_places, without_items, without_own
 from isthmus.index.search_pool import side_by_side
-from isthmus.index.segments import LiveSegment
+from isthmus.index.segments import Chosen, LiveSegment
 from isthmus.index.snapshot import Snapshot
 from isthmus.runtime.base.answer_terms import AnswerTerms
 from isthmus.runtime.base.errors import FailedPreconditionError, InvalidArgumentError
@@ -407,7 +408,20 @@ def _nearest(
     parts: Sequence[LiveSegment], queries: NDArray[np.float32], count: int, where: Filter | None, *, exact: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Return scores, segments and rows of the best of all segments, best first, (n, at most count)."""
-    found = side_by_side([partial(part.search, queries, count, where, exact=exact) for part in parts])
+    chosen: list[Chosen | None] = [None] * len(parts)
+    if where is not None:
+        left = side_by_side([partial(part.chosen, where) for part in parts])
+        if sum(each.count for each in left) <= FEW_ROWS and (
+            exact or not any(part.is_arranged_for(count, each) for part, each in zip(parts, left, strict=True))
+        ):
+            return search_few(parts, queries, count, left)
+        chosen = [*left]
+    found = side_by_side(
+        [
+            partial(part.search, queries, count, where, exact=exact, chosen=each)
+            for part, each in zip(parts, chosen, strict=True)
+        ]
+    )
     scores = np.concatenate([scores for scores, _ in found], axis=1)
     rows = np.concatenate([rows for _, rows in found], axis=1)
     numbers = np.concatenate([np.full(rows.shape[1], number) for number, (_, rows) in enumerate(found)])

@@ -27,7 +27,7 @@ from isthmus.index.keywords import KeywordColumns
 from isthmus.index.structures import Arranged
 from isthmus.runtime.base.filters import Filter
 
-__all__ = ["CALIBRATION_SEED", "ITEM_COLUMNS", "SEGMENT_MAX_ROWS", "LiveSegment", "Segment", "merge_segments"]
+__all__ = ["CALIBRATION_SEED", "ITEM_COLUMNS", "SEGMENT_MAX_ROWS", "Chosen", "LiveSegment", "Segment", "merge_segments"]
 
 SEGMENT_MAX_ROWS: Final = 131_072
 """Rows of the largest segment: bounds what a merge copies, and so how long a searcher is behind."""
@@ -178,15 +178,34 @@ class Segment:
         Returns:
             Scores and rows, best first, (n, k); k is less than `count` only where there are no more.
         """
-        return flat.exactly(self.vectors, queries, count, rows=among, norm_max=lambda: self._norm_max)
+        return flat.exactly(self.vectors, queries, count, rows=among, norm_max=lambda: self.norm_max)
 
     @functools.cached_property
-    def _norm_max(self) -> float:
+    def norm_max(self) -> float:
+        """Largest norm of its vectors."""
         return flat.largest_norm(self.vectors)
 
 
 def _hashes(ids: Sequence[str]) -> NDArray[np.int64]:
     return np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Rows of a segment that may be answers.
+
+    Attributes:
+        mask: (rows,) which; None means all.
+        count: How many.
+    """
+
+    mask: NDArray[np.bool_] | None
+    count: int
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(count,) them, ascending."""
+        return np.arange(self.count) if self.mask is None else np.flatnonzero(self.mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +266,27 @@ class LiveSegment:
         order = self.segment.sample_order
         return (order if self.live is None else order[self.live[order]])[:limit]
 
+    def chosen(self, where: Filter | None) -> Chosen:
+        """Return the live rows that a filter holds for."""
+        if where is None:
+            return Chosen(self.live, self.live_count)
+        mask = self.segment.attributes.mask(where)
+        mask = mask if self.live is None else mask & self.live
+        return Chosen(mask, int(mask.sum()))
+
+    def is_arranged_for(self, top_k: int, chosen: Chosen) -> bool:
+        """Return whether the segment has a structure, and that is quicker than scoring all that are chosen."""
+        arranged = self.segment.arranged
+        return arranged is not None and arranged.effort_for(top_k, chosen.count) is not None
+
     def search(
-        self, queries: NDArray[np.float32], top_k: int, where: Filter | None = None, *, exact: bool = False
+        self,
+        queries: NDArray[np.float32],
+        top_k: int,
+        where: Filter | None = None,
+        *,
+        exact: bool = False,
+        chosen: Chosen | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search the live rows: by the segment's structure where it has one and that pays, exactly otherwise.
 
@@ -257,23 +295,21 @@ class LiveSegment:
             top_k: Neighbours wanted.
             where: Search only rows that it holds for; there are `top_k` neighbours whenever so many do.
             exact: Go past the structure.
+            chosen: What `where` leaves, if it is known.
 
         Returns:
             (n, k) float32 scores and (n, k) int64 rows; a place that holds no neighbour has score -inf. Places are in
             no promised order.
         """
-        allowed, count = self.live, self.live_count
-        if where is not None:
-            mask = self.segment.attributes.mask(where)
-            allowed = mask if self.live is None else mask & self.live
-            count = int(allowed.sum())
+        chosen = self.chosen(where) if chosen is None else chosen
+        allowed, count = chosen.mask, chosen.count
         if self.segment.arranged is not None and not exact:
             vectors = self.segment.vectors
             found = self.segment.arranged.search(vectors, queries, top_k, allowed=allowed, allowed_count=count)
             if found is not None:
                 return found
         if allowed is not None and count < self.live_count:
-            return self.segment.search(queries, top_k, among=np.flatnonzero(allowed))
+            return self.segment.search(queries, top_k, among=chosen.rows)
         if self.live is None:
             return self.segment.search(queries, top_k)
         if self.dead_count <= _OVERFETCH_MAX_ROWS:

@@ -80,6 +80,23 @@ class Arranged:
         """
         rows = self.structure.rows
         left = rows if allowed is None else int(allowed.sum()) if allowed_count is None else allowed_count
+        effort = self.effort_for(count, left)
+        if effort is None:
+            return None
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        found = self.structure.candidates(queries, effort.shortlist, probes=effort.probes, allowed=allowed)
+        # A walk ends after so many steps, wherever the allowed rows are: too few of them, and it walked elsewhere.
+        least = effort.shortlist // 2 if self.structure.needs_probes_of_depth and left < rows else 0
+        return _scored(vectors, queries, found, min(count, left), allowed, least=min(least, left))
+
+    def effort_for(self, count: int, left: int) -> Effort | None:
+        """Return how hard to search where a filter leaves some rows; None where these had better be scored, all.
+
+        Args:
+            count: Neighbours wanted.
+            left: Rows that may be returned.
+        """
+        rows = self.structure.rows
         depth = next((depth for depth in _DEPTHS if count <= depth.count), None)
         if depth is None or count > left // 2:
             return None
@@ -93,11 +110,7 @@ class Arranged:
             # Codes of nearly all rows are fewer bytes than their vectors, which may not be in memory at all.
             if work >= left and left < _FILTERED_MAX_SHARE * rows:
                 return None
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        found = self.structure.candidates(queries, shortlist, probes=probes, allowed=allowed)
-        # A walk ends after so many steps, wherever the allowed rows are: too few of them, and it walked elsewhere.
-        least = shortlist // 2 if self.structure.needs_probes_of_depth and left < rows else 0
-        return _scored(vectors, queries, found, min(count, left), allowed, least=min(least, left))
+        return Effort(probes, shortlist)
 
     def with_effort(self, effort: Effort) -> Arranged:
         """Return the same structure, searched otherwise."""
