@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["bulk_index"]
 
 _REFUSALS_SHOWN_COUNT: Final = 10
+_RAY_DATA: Final = ("ray", "pandas")
+"""What Ray Data stands on; `ray[serve]` alone brings no pandas."""
 
 
 class Engine(StrEnum):
@@ -155,7 +157,8 @@ def _pool(engine: Engine, address: str | None, *, actors: int, cpus: int, gpus: 
     from isthmus.bulk.plain_pool import PlainPool
     from isthmus.bulk.ray_pool import RayPool
 
-    there = importlib.util.find_spec("ray") is not None  # found, not imported: Ray reads its environment then
+    # Found, not imported: Ray reads its environment when it is imported.
+    there = all(importlib.util.find_spec(name) is not None for name in _RAY_DATA)
     asked = address is not None or actors > 1 or gpus > 0
     if engine is Engine.RAY or (engine is Engine.AUTO and (there or asked)):
         if not there:
