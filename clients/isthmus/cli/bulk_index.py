@@ -183,9 +183,8 @@ def _usable() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise missing_extra(
-            error, extra="ray" if (error.name or "").startswith("ray") else "serve", what="this"
-        ) from error
+        extra = "ray" if (error.name or "").partition(".")[0] in _RAY_DATA else "serve"
+        raise missing_extra(error, extra=extra, what="`isthmus bulk-index`") from error
     except (CommandError, IsthmusError, typer.Exit):
         raise
     except OSError as error:
