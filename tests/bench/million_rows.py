@@ -45,9 +45,11 @@ class Million:
     drawn: Rows
     """(m, d) of drawn ones."""
     captions: Rows
-    """(c, d) of the photos that the shipped heads were fitted to: for training structures, and for tuning them."""
+    """(c, d) of the photos that the shipped heads were fitted to: for training structures."""
+    tuning: Rows
+    """(t, d) of half of the photos that were held out of that fit: for tuning structures."""
     queries: Rows
-    """(q, d) captions of the photos that were held out of that fit: nothing has seen them."""
+    """(q, d) of the other half: nothing has seen them."""
 
 
 def million_rows(count: int, *, seed: int = 0) -> Million:
@@ -62,9 +64,13 @@ def million_rows(count: int, *, seed: int = 0) -> Million:
     crops = _unit(aligner.item_rows(raw.astype(np.float32), Modality.IMAGE))
     data = embedded("train")
     captions = _unit(aligner.query_rows(data.pairs.texts, Modality.TEXT))
-    held_out = np.array([is_held_out(key) for key in data.pair_keys])[data.pairs.owners]
+    held_out = np.array([is_held_out(key) for key in data.pair_keys])
+    unseen = held_out & (np.cumsum(held_out) > held_out.sum() // 2)
+    trained, tuning, asked = (which[data.pairs.owners] for which in (~held_out, held_out & ~unseen, unseen))
     drawn = drawn_photos(crops, -(-(count - len(crops)) // CROPS), seed=seed)[: count - len(crops)]
-    return Million(crops=crops, drawn=drawn, captions=captions[~held_out], queries=captions[held_out])
+    return Million(
+        crops=crops, drawn=drawn, captions=captions[trained], tuning=captions[tuning], queries=captions[asked]
+    )
 
 
 def drawn_photos(crops: Rows, count: int, *, seed: int) -> Rows:

@@ -28,6 +28,9 @@ FEW_ROWS: Final = 65_536
 _PIECE_ROWS: Final = 4_096
 """Rows copied side by side at once, so few that the CPU's cache holds them while all queries are served."""
 
+_COPIED_ROWS: Final = 512
+"""Rows in all that are copied first, for calls by segment would take longer than they."""
+
 Floats: TypeAlias = NDArray[np.float32]
 Found: TypeAlias = tuple[Floats, NDArray[np.int64], NDArray[np.int64]]
 """(n, k) scores, segments and rows, best first."""
@@ -52,7 +55,10 @@ def search_few(parts: Sequence[LiveSegment], queries: Floats, count: int, chosen
         return none.astype(np.float32), none, none
     left = _Left([part.segment.vectors for part in parts], numbers, np.concatenate(rows))
     queries = np.ascontiguousarray(queries, dtype=np.float32)
-    if len(queries) < flat.PRODUCT_MIN_QUERIES or len(numbers) < flat.PRODUCT_MIN_ROWS:
+    if len(numbers) <= _COPIED_ROWS:
+        copied = left.copied(0, len(numbers))
+        scores, places = flat.exactly(copied, queries, count)
+    elif len(queries) < flat.PRODUCT_MIN_QUERIES:
         scores, places = left.one_by_one(queries, count)
     else:
         scores, places = left.by_products(queries, count, norm_max=max(part.segment.norm_max for part in parts))
@@ -109,14 +115,18 @@ class _Left:
         return scores, best
 
     def _product(self, queries: Floats, asked: int, start: int) -> flat.Found:
-        end = min(start + _PIECE_ROWS, len(self.rows))
-        copied = np.empty((end - start, queries.shape[1]), dtype=np.float32)
+        copied = self.copied(start, min(start + _PIECE_ROWS, len(self.rows)))
+        scores, places = _faiss.knn(queries, copied, min(asked, len(copied)), metric=faiss.METRIC_INNER_PRODUCT)
+        return scores, places + start
+
+    def copied(self, start: int, end: int) -> Floats:
+        """Return some of them side by side, (end - start, d)."""
+        copied = np.empty((end - start, self._vectors[0].shape[1]), dtype=np.float32)
         for number, vectors in enumerate(self._vectors):
             first, last = max(start, self._ends[number]), min(end, self._ends[number + 1])
             if first < last:
                 np.take(vectors, self.rows[first:last], axis=0, out=copied[first - start : last - start], mode="clip")
-        scores, places = _faiss.knn(queries, copied, min(asked, len(copied)), metric=faiss.METRIC_INNER_PRODUCT)
-        return scores, places + start
+        return copied
 
     def _scores(self, queries: Floats, places: NDArray[np.int64]) -> Floats:
         """Return the score of row `places[i, j]` for query i."""
