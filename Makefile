@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-parts test-mesh test-slow lint types protos bench ci clean
+.PHONY: help install demo test test-parts test-parts-told-at-once test-mesh test-slow lint types protos bench ci clean
 
 # What needs no mesh; it is tested beside what does, which waits much of its time.
 PARTS := tests/unit tests/properties tests/docs
@@ -25,13 +25,17 @@ demo: install ## run the main job: photographs found by sentences; an aligner fi
 	$(BIN)/python -m tools.demo
 
 # One thread for linear algebra: two that meet on a busy core wait for one another longer than either works.
-test test-parts test-mesh test-slow: export OPENBLAS_NUM_THREADS = 1
+test test-parts test-parts-told-at-once test-mesh test-slow: export OPENBLAS_NUM_THREADS = 1
 
 test: install ## run the tests: of the parts beside those of the mesh
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-parts test-mesh
+	$(MAKE) --no-print-directory --jobs 2 test-mesh test-parts-told-at-once
 
 test-parts: install ## run the tests of the parts alone
 	$(BIN)/pytest --durations 20 $(PARTS)
+
+# Dots of two runs would mix.
+test-parts-told-at-once: install
+	@told=$$(mktemp); $(BIN)/pytest --durations 20 $(PARTS) >$$told 2>&1; ended=$$?; cat $$told; rm $$told; exit $$ended
 
 test-mesh: install ## run the tests of the mesh alone
 	$(BIN)/pytest --durations 40 $(PARTS:%=--ignore %)

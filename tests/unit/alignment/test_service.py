@@ -67,6 +67,30 @@ class MemorySearcher(IndexSearchServiceServicer):
         """Refuse: shadows are no business of the alignment service."""
         raise NotImplementedError
 
+    async def SearchShard(self, request: Any, _context: Any) -> Any:
+        """Refuse: the alignment service never searches a part."""
+        raise NotImplementedError
+
+    async def GetShardVectors(self, request: Any, _context: Any) -> Any:
+        """Refuse: the alignment service reads streams."""
+        raise NotImplementedError
+
+    async def GetStructures(self, request: Any, _context: Any) -> Any:
+        """Refuse: structures are no business of the alignment service."""
+        raise NotImplementedError
+
+    async def ForgetErased(self, request: Any, _context: Any) -> Any:
+        """Refuse: the gateway erases, the alignment service never does."""
+        raise NotImplementedError
+
+    def BackupCollection(self, request: Any, _context: Any) -> Any:
+        """Refuse: the gateway makes backups, the alignment service never does."""
+        raise NotImplementedError
+
+    async def CompareCollections(self, request: Any, _context: Any) -> Any:
+        """Refuse: the gateway switches aliases, the alignment service never does."""
+        raise NotImplementedError
+
     async def ListFollowed(self, _request: Any, _context: Any) -> Any:
         """Follow nothing."""
         return index_search_service_pb2.ListFollowedResponse()

@@ -20,6 +20,7 @@ from isthmus.v1 import gateway_service_pb2_grpc
 from tests.unit.client.gateway.aligners import Aligners
 from tests.unit.client.gateway.collections import Collections
 from tests.unit.client.gateway.content import ALIGNER, BROKEN_IMAGE, DIMENSION, IMAGE_SPACE, TEXT_SPACE, embedding
+from tests.unit.client.gateway.elsewhere import Elsewhere
 from tests.unit.client.gateway.items import Items
 from tests.unit.client.gateway.judging import Judging
 from tests.unit.client.gateway.linking import Linking
@@ -49,6 +50,7 @@ class SmallGateway(
     Aligners,
     Watching,
     Mesh,
+    Elsewhere,
     gateway_service_pb2_grpc.GatewayServiceServicer,
 ):
     """All answers of the small gateway; its state and its script of failures are those of `Script`."""

@@ -183,6 +183,20 @@ class MemorySearcher:
             collection, 1, first.modality, first.space, top_k, item_modality, min_revision, where, terms
         )
 
+    async def search_keywords(
+        self,
+        collection: str,
+        *,
+        top_k: int,
+        item_modality: Modality | None,
+        min_revision: int,
+        where: Filter | None = None,
+        terms: AnswerTerms,
+    ) -> Found:
+        """As `search`, for a query without a vector."""
+        self.calls.append(f"keywords {item_modality}")
+        return self._answer(collection, 1, Modality.TEXT, "", top_k, item_modality, min_revision, where, terms)
+
     def _answer(
         self,
         collection: str,

@@ -106,6 +106,28 @@ class Scripted(EncoderServiceServicer, IndexSearchServiceServicer):
         """Answer."""
         return index_search_service_pb2.ListFollowedResponse()
 
+    async def SearchShard(self, _request: Any, _context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """Answer."""
+        return index_search_service_pb2.SearchShardResponse()
+
+    async def GetShardVectors(self, _request: Any, _context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """Answer."""
+        return index_search_service_pb2.GetShardVectorsResponse()
+
+    async def ForgetErased(self, _request: Any, _context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """Answer."""
+        return index_search_service_pb2.ForgetErasedResponse()
+
+    async def CompareCollections(self, _request: Any, _context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """Answer."""
+        return index_search_service_pb2.CompareCollectionsResponse()
+
+    async def BackupCollection(
+        self, _request: Any, _context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Answer."""
+        yield index_search_service_pb2.IndexSearchServiceBackupCollectionResponse()
+
     async def ReadItems(
         self, _request: index_search_service_pb2.ReadItemsRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[index_search_service_pb2.ReadItemsResponse, None]:

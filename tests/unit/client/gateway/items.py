@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +173,7 @@ class Items(Script):
             revision=collection.revision,
             deleted_count=len(gone),
             time_micros=1_700_000_000_000_000,
-            gaps=[erasing_pb2.ERASURE_GAP_BACKUPS, 77],
+            gaps=[erasing_pb2.ERASURE_GAP_BACKUPS, cast("Any", 77)],
         )
 
     async def GetItems(self, request: gateway_service_pb2.GetItemsRequest, _context: Any) -> Any:
