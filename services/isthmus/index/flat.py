@@ -51,8 +51,7 @@ _GATHER_ROWS: Final = 4_096
 """Rows copied side by side at once, so few that the CPU's cache holds them while all queries are served."""
 _SWEEP_ROWS: Final = 16_384
 """Rows of one piece of a product. Threads share the rows and not the queries of a batch, for a product reads every row
-once, however many queries there are: 32 queries on 1,000,000 x 512 take 840 ms cut by queries on 2 busy cores that are
-one physical core, 524 ms cut by rows, 627 ms in one thread."""
+once, however many queries there are."""
 _SWEEP_FACTOR: Final = 32
 """Rows of a piece for each neighbour wanted, so that sorting what pieces found is little work beside finding it."""
 
