@@ -27,6 +27,7 @@ ISSUE_COMMANDS = {
     "aliases set",
     "aliases delete",
     "index",
+    "bulk-index",
     "items erase",
     "search",
     "embed",

@@ -69,12 +69,13 @@ def test_every_method_is_there_in_the_shape_that_ray_looks_for() -> None:
         encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"],
         index_search_service_pb2.DESCRIPTOR.services_by_name["IndexSearchService"],
     )
-    assert set(methods) == {method.name for service in services for method in service.methods}
+    streams = {method.name: method.server_streaming for service in services for method in service.methods}
+    assert set(methods) == set(streams)
     for name, method in methods.items():
         assert method.__name__ == name
         assert list(inspect.signature(method).parameters) == ["request", "grpc_context"]
-        assert inspect.isasyncgenfunction(method) is (name == "ReadItems")
-        assert inspect.iscoroutinefunction(method) is (name != "ReadItems")
+        assert inspect.isasyncgenfunction(method) is streams[name]
+        assert inspect.iscoroutinefunction(method) is not streams[name]
 
 
 async def test_a_call_knows_its_tenant_deadline_id_and_trace() -> None:
