@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from isthmus.core.modality import Modality
+from isthmus.index.aliases import SwitchTerms
 from isthmus.index.engine import SearcherEngine, WriterEngine
 from isthmus.index.model import NewItem
 from tests.unit.index.support import (
@@ -38,6 +39,7 @@ STORES: Final = Path(__file__).with_name("stores")
 QUERIES: Final = vectors(7, 4)
 REPLAYED: Final = "replayed"
 """Request id of the upsert that is sent again."""
+ALIAS: Final = "pictures"
 TOP_K: Final = 10
 _COUNT: Final = 24
 
@@ -70,14 +72,16 @@ async def fill(writer: WriterEngine) -> None:
     await writer.delete(TENANT, "things", ids=["image-20", "text-21"], request_id="deleted")
     await writer.set_aligner(TENANT, "things", aligner=identity(), terms=UNVERIFIED, request_id="promoted")
     await writer.set_shadow_aligner(TENANT, "things", aligner=center(3), request_id="shadow")
+    await writer.set_alias(TENANT, ALIAS, "things", terms=SwitchTerms(), request_id="named")
+    await writer.eraser.erase(TENANT, "things", ids=["image-22"], request_id="erased")  # folds the events
     await upsert(writer, last_items(), vectors(5, 3), request=REPLAYED)
 
 
-async def answers(searcher: SearcherEngine, *, min_revision: int = 0) -> dict[str, Any]:
+async def answers(searcher: SearcherEngine, *, name: str = "things", min_revision: int = 0) -> dict[str, Any]:
     """Return everything that a reader can learn of the collection."""
     revision, items = await searcher.get_items(
         TENANT,
-        "things",
+        name,
         ids=[f"{kind}-{number}" for kind in ("image", "text") for number in range(_COUNT)],
         include_embeddings=True,
         include_thumbnails=True,
@@ -87,7 +91,7 @@ async def answers(searcher: SearcherEngine, *, min_revision: int = 0) -> dict[st
     for query, item in itertools.product(Modality, Modality):
         result = await searcher.search(
             TENANT,
-            "things",
+            name,
             modality=query,
             space=SPACE,
             queries=QUERIES,
@@ -122,7 +126,7 @@ async def _write(folder: Path) -> dict[str, Any]:
     async with running_writer(folder, compact_fan_out=1_000) as writer:
         await fill(writer)
     async with running_searcher(folder) as searcher:
-        return await answers(searcher)
+        return await answers(searcher) | {"aliases": [ALIAS]}
 
 
 def main() -> None:
