@@ -77,11 +77,11 @@ async def fill(writer: WriterEngine) -> None:
     await upsert(writer, last_items(), vectors(5, 3), request=REPLAYED)
 
 
-async def answers(searcher: SearcherEngine, *, name: str = "things", min_revision: int = 0) -> dict[str, Any]:
+async def answers(searcher: SearcherEngine, *, min_revision: int = 0) -> dict[str, Any]:
     """Return everything that a reader can learn of the collection."""
     revision, items = await searcher.get_items(
         TENANT,
-        name,
+        "things",
         ids=[f"{kind}-{number}" for kind in ("image", "text") for number in range(_COUNT)],
         include_embeddings=True,
         include_thumbnails=True,
@@ -91,7 +91,7 @@ async def answers(searcher: SearcherEngine, *, name: str = "things", min_revisio
     for query, item in itertools.product(Modality, Modality):
         result = await searcher.search(
             TENANT,
-            name,
+            "things",
             modality=query,
             space=SPACE,
             queries=QUERIES,
@@ -126,7 +126,7 @@ async def _write(folder: Path) -> dict[str, Any]:
     async with running_writer(folder, compact_fan_out=1_000) as writer:
         await fill(writer)
     async with running_searcher(folder) as searcher:
-        return await answers(searcher) | {"aliases": [ALIAS]}
+        return await answers(searcher) | {"aliases": {ALIAS: "things"}}
 
 
 def main() -> None:
