@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from isthmus.client import Client, Item, StoredItem
+from tests.harness.bulk_command import command, finish, kill_when
 from tests.harness.flickr8k import FLICKR8K_TRAIN
 from tests.harness.mesh import start_mesh
-from tests.harness.process import Process
 from tests.harness.shared import FLICKR8K_DEV
 
 _LONG = bool(os.environ.get("ISTHMUS_TEST_LONG"))
@@ -38,31 +34,6 @@ def _photos(tmp_path: Path) -> tuple[list[Path], int]:
     few = tmp_path / "few.parquet"
     pq.write_table(pq.read_table(FLICKR8K_DEV).slice(0, 32), few, row_group_size=10)
     return [few], 32
-
-
-def _command(mesh: Process, staging: Path, files: Sequence[Path], engine: str, *more: str) -> list[str]:
-    options = ["-c", "photos", "--engine", engine, "--staging", str(staging), "--block-rows", str(_BLOCK_ROWS), *more]
-    return [
-        *(sys.executable, "-m", "isthmus.cli", "bulk-index", *map(str, files)),
-        *options,
-        *("--address", mesh.address, "--json"),
-    ]
-
-
-def _kill_when(command: Sequence[str], staging: Path, *, records: int, moment: str) -> None:
-    """Run the command until it has written so many records anew and then a file of that kind; kill it there."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
-        before = set(staging.glob("*/*/*.json"))
-        while len(set(staging.glob("*/*/*.json")) - before) < records or not list(staging.glob(f"*/*/{moment}")):
-            assert child.poll() is None, child.stderr and child.stderr.read()
-            time.sleep(0.002)
-        child.kill()
-
-
-def _finish(command: Sequence[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
 
 
 def _stored(client: Client, collection: str, ids: Sequence[str]) -> dict[str, StoredItem]:
@@ -84,12 +55,12 @@ def test_killed_at_random_moments_it_stores_every_item_once_as_the_online_path_d
     staging = tmp_path / "data" / "import"
     blocks = -(-count // _BLOCK_ROWS)
     with start_mesh(tmp_path / "data") as mesh, Client(mesh.address) as client:
-        command = _command(mesh, staging, files, "plain")
+        bulk = command(mesh, staging, files, "plain", block_rows=_BLOCK_ROWS)
         for _ in range(_KILLS):
             # Between staging and importing, while a file is written, after a record of a block that is done.
             moment = chance.choice(["*.arrow", ".*.arrow.*", "*.json"])
-            _kill_when(command, staging, records=chance.randint(1, max(blocks // (2 * _KILLS), 1)), moment=moment)
-        done = _finish(command)
+            kill_when(bulk, staging, records=chance.randint(1, max(blocks // (2 * _KILLS), 1)), moment=moment)
+        done = finish(bulk)
         print(f"seed {_SEED}: {done}")
         assert (done["images"], done["texts"], done["refused"]) == (count, _CAPTIONS * count, 0)
         # What a killed run had imported is answered alike when it is imported again: nothing is ever updated.
@@ -99,7 +70,7 @@ def test_killed_at_random_moments_it_stores_every_item_once_as_the_online_path_d
         assert (info.image_count, info.text_count) == (count, _CAPTIONS * count)
         assert not list(staging.glob("*/*/*.arrow*"))
         if _LONG:
-            again = _finish(command)
+            again = finish(bulk)
             assert (again["blocks_resumed"], again["revision"]) == (again["blocks"], done["revision"])
             assert client.get_collection("photos").revision == info.revision
         _compare_with_online(client, files, chance)
@@ -133,21 +104,3 @@ def _compare_with_online(client: Client, files: Sequence[Path], chance: random.R
         assert float(np.dot(one.embedding, other.embedding)) > _TEXT_COSINE
     print(f"equal bit for bit: {equal} of {_COMPARED} images and {_CAPTIONS * _COMPARED} texts")
     assert equal["image"] == _COMPARED
-
-
-@pytest.mark.skipif(not _LONG, reason="Ray takes half a minute to start twice; ISTHMUS_TEST_LONG runs it")
-@pytest.mark.timeout(600)
-def test_an_actor_pool_of_ray_is_killed_and_resumed_alike(tmp_path: Path) -> None:
-    """The same with Ray Data: its workers end with the killed command, and the next one goes on."""
-    few = tmp_path / "few.parquet"
-    count = 512
-    pq.write_table(pq.read_table(FLICKR8K_DEV).slice(0, count), few, row_group_size=100)
-    staging = tmp_path / "data" / "import"
-    with start_mesh(tmp_path / "data") as mesh, Client(mesh.address) as client:
-        command = _command(mesh, staging, [few], "ray")
-        _kill_when(command, staging, records=1, moment="*.json")
-        done = _finish(command)
-        assert done["created"] == (_CAPTIONS + 1) * count
-        assert done["blocks_resumed"] + done["blocks_reused"] >= 1
-        info = client.get_collection("photos")
-        assert (info.image_count, info.text_count) == (count, _CAPTIONS * count)
