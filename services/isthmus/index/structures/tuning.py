@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -68,15 +69,13 @@ def truth_of(parts: Sequence[Part], queries: Floats, count: int = RECALL_COUNT) 
 
 def recall_of(parts: Sequence[Part], queries: Floats, truth: Floats) -> float:
     """Return the share of true neighbours that is found; of equal scores any serves."""
-    if not truth.size:
-        return 1.0
-    found = _best([part.search(queries, truth.shape[1])[0] for part in parts], truth.shape[1])
-    # Both are scored alike, to the last bit: what scores no less than the last of the true ones is one of them.
-    return float((found >= truth[:, -1:]).mean())
+    return float(_recalls(parts, queries, truth).mean()) if truth.size else 1.0
 
 
 def tuned(parts: Sequence[Part], queries: Floats, *, recall_min: float, truth: Floats | None = None) -> Tuned:
     """Find the least effort at which the parts together meet a recall.
+
+    Other queries will be asked than those it is tuned on: the recall of these must be above it by a standard error.
 
     Args:
         parts: All segments of a modality; those that are arranged are all of one kind.
@@ -89,11 +88,21 @@ def tuned(parts: Sequence[Part], queries: Floats, *, recall_min: float, truth: F
     last = Tuned(first.effort, 0.0)
     for effort in first.structure.efforts():
         checkpoint()
-        tried = [_with_effort(part, effort) for part in parts]
-        last = Tuned(effort, recall_of(tried, queries, truth))
-        if last.recall >= recall_min:
+        if not truth.size:
+            return Tuned(effort, 1.0)
+        recalls = _recalls([_with_effort(part, effort) for part in parts], queries, truth)
+        last = Tuned(effort, float(recalls.mean()))
+        if last.recall - recalls.std() / math.sqrt(len(recalls)) >= recall_min:
             break
     return last
+
+
+def _recalls(parts: Sequence[Part], queries: Floats, truth: Floats) -> NDArray[np.float64]:
+    """Return each query's share of true neighbours that is found, (m,)."""
+    found = _best([part.search(queries, truth.shape[1])[0] for part in parts], truth.shape[1])
+    # Both are scored alike, to the last bit: what scores no less than the last of the true ones is one of them.
+    recalls: NDArray[np.float64] = (found >= truth[:, -1:]).mean(axis=1)
+    return recalls
 
 
 def _with_effort(part: Part, effort: Effort) -> Part:
