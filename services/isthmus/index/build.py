@@ -20,6 +20,7 @@ from isthmus.index.aligner_files import stored_aligner
 from isthmus.index.cache.recall import Recall
 from isthmus.index.events import MODALITY_CODES, SHADOW_ID, Op, embedding_rows, unpack_aligner, verify_rows
 from isthmus.index.guests import Guests
+from isthmus.index.membership import in_sorted
 from isthmus.index.model import CollectionSettings
 from isthmus.index.segments import ITEM_COLUMNS, SEGMENT_MAX_ROWS, LiveSegment, Segment
 from isthmus.index.snapshot import Snapshot
@@ -72,7 +73,7 @@ def load_snapshot(
     guests = dict.fromkeys(settings.modalities, Guests()) if _wants_guests(settings, aligner, shard) else {}
     recalled = None if recall is None else recall(view, heads, aligner)
     for rows in _verified_rows(view) if recalled is None else recalled.rest():
-        live = rows.take(pa.array(np.flatnonzero(_in_sorted(rows[ROW_ID].to_numpy(), heads.item_rows))))
+        live = rows.take(pa.array(np.flatnonzero(in_sorted(rows[ROW_ID].to_numpy(), heads.item_rows))))
         own, others = _split(live, shard)
         for modality, of_modality in _by_modality(own):
             builders[modality].add(of_modality)
@@ -248,16 +249,6 @@ def _absent(parts: Iterable[LiveSegment], item_rows: NDArray[np.int64]) -> list[
     absent = []
     for part in parts:
         live = part.live_rows
-        gone = live[~_in_sorted(part.segment.row_ids[live], item_rows)]
+        gone = live[~in_sorted(part.segment.row_ids[live], item_rows)]
         absent += [part.segment.id_at(row) for row in gone.tolist()]
     return absent
-
-
-def _in_sorted(values: NDArray[np.integer], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which values occur in an ascending array."""
-    if not len(ascending):
-        return np.zeros(len(values), dtype=np.bool_)
-    wanted = values.astype(np.int64)
-    places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    found: NDArray[np.bool_] = ascending[places] == wanted
-    return found
