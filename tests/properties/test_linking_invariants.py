@@ -161,15 +161,30 @@ def test_assignment_in_small_blocks_stays_one_to_one(
     assert len(chosen) >= 0.5 * len(whole)  # maximal against maximum: half is what theory gives
 
 
+def _three_by_four(seed: int, spread: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return log-odds of links between 3 images and 4 texts, and what is told of them."""
+    log_odds = spread * np.random.default_rng(seed).normal(size=(3, 4))
+    images, texts = np.divmod(np.arange(log_odds.size), log_odds.shape[1])
+    return log_odds, two_sided(log_odds.ravel(), images, texts).reshape(log_odds.shape)
+
+
+def test_link_probabilities_are_near_the_exact_marginals() -> None:
+    """Against the sum over every possible set of links: the largest error of a problem is .007 in the median."""
+    errors = []
+    for seed in range(400):
+        log_odds, found = _three_by_four(seed, np.random.default_rng(seed + 1_000).uniform(0.1, 3.0))
+        errors.append(np.abs(found - exact_marginals(log_odds)).max())
+    median, p99 = np.quantile(errors, [0.5, 0.99])
+    print(f"median {median:.4f}, p99 {p99:.3f}, max {max(errors):.3f}")
+    assert median < 0.012
+    assert p99 < 0.12  # single problems that were sought for it reach .23
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), spread=st.floats(0.1, 3.0))
-def test_link_probabilities_are_near_the_exact_marginals(seed: int, spread: float) -> None:
-    """Against the sum over every possible set of links of 3 images and 4 texts; on a tree they agree to 1e-5."""
-    rng = np.random.default_rng(seed)
-    log_odds = spread * rng.normal(size=(3, 4))
-    images, texts = np.divmod(np.arange(log_odds.size), log_odds.shape[1])
-    found = two_sided(log_odds.ravel(), images, texts).reshape(log_odds.shape)
-    assert np.abs(found - exact_marginals(log_odds)).max() < 0.2  # loops: .102 is the largest of 2,000 problems
+def test_link_probabilities_are_exact_on_a_tree_and_never_above_one_link_an_item(seed: int, spread: float) -> None:
+    """Sums over an item are at most 1; where no loop is, all are those of the sum over sets of links, to 1e-5."""
+    log_odds, found = _three_by_four(seed, spread)
     assert found.sum(axis=0).max() <= 1 + 1e-5
     assert found.sum(axis=1).max() <= 1 + 1e-5
     path = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], dtype=bool)
