@@ -7,8 +7,8 @@ PIP_ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-parts test-parts-told-at-once test-mesh test-slow lint types protos bench ci clean
 
-# What needs no mesh; it is tested beside what does, which waits much of its time.
-PARTS := tests/unit tests/properties tests/docs
+# Tested beside the rest, which waits much of its time. No Ray is started here: two would be too many for one machine.
+PARTS := tests/unit tests/properties tests/docs tests/recovery tests/security
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,17 +27,17 @@ demo: install ## run the main job: photographs found by sentences; an aligner fi
 # One thread for linear algebra: two that meet on a busy core wait for one another longer than either works.
 test test-parts test-parts-told-at-once test-mesh test-slow: export OPENBLAS_NUM_THREADS = 1
 
-test: install ## run the tests: of the parts beside those of the mesh
+test: install ## run the tests, half of them beside the other half
 	$(MAKE) --no-print-directory --jobs 2 test-mesh test-parts-told-at-once
 
-test-parts: install ## run the tests of the parts alone
+test-parts: install ## run the half that starts no Ray
 	$(BIN)/pytest --durations 20 $(PARTS)
 
 # Dots of two runs would mix.
 test-parts-told-at-once: install
-	@told=$$(mktemp); $(BIN)/pytest --durations 20 $(PARTS) >$$told 2>&1; ended=$$?; cat $$told; rm $$told; exit $$ended
+	@told=$$(mktemp); $(BIN)/pytest --durations 40 $(PARTS) >$$told 2>&1; ended=$$?; cat $$told; rm $$told; exit $$ended
 
-test-mesh: install ## run the tests of the mesh alone
+test-mesh: install ## run the other half
 	$(BIN)/pytest --durations 40 $(PARTS:%=--ignore %)
 
 test-slow: install ## run the tests with their long variants (kills, soaks)
