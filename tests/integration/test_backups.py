@@ -87,6 +87,8 @@ async def test_the_command_line_backs_up_to_a_folder_and_to_an_object_store(
 
     async with AsyncClient(mesh.gateway.address) as client:
         await client.upsert("things", _ITEMS)
+        # The command line is another client, which does not know what this one wrote.
+        await client.get_items("things", [_ITEMS[0].id])
     with running_s3() as s3:
         for name, value in s3.env.items():
             monkeypatch.setenv(name, value)

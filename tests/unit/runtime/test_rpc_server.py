@@ -157,7 +157,9 @@ async def test_more_calls_than_allowed_are_refused() -> None:
     service.unary = gate.wait  # type: ignore[assignment]
     async with serving(service, max_calls=2) as (_, channel):
         calls = [asyncio.ensure_future(EncoderServiceStub(channel).Encode(ENCODE, timeout=5)) for _ in range(10)]
-        await asyncio.sleep(0.3)
+        pending = set(calls)
+        while len(pending) > 2:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         gate.set()
         ended = await asyncio.gather(*calls, return_exceptions=True)
     refused = [end.code() for end in ended if isinstance(end, grpc.aio.AioRpcError)]
